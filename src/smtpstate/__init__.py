@@ -1,0 +1,176 @@
+"""A sans-IO SMTP and LMTP client: every recipient ends with exactly one outcome.
+
+``Connection`` says what is legal, octet by octet; ``Delivery`` and
+``forwarding`` do what is wise, as a ``Dialogue`` of requests that any event
+loop can answer. Adapters that do are ``smtpstate_blocking`` and
+``smtpstate_asyncio``.
+"""
+
+from smtpstate._capabilities import Capabilities
+from smtpstate._commands import (
+    AuthAbort,
+    AuthBegin,
+    AuthResponse,
+    Bdat,
+    Command,
+    Content,
+    Data,
+    Ehlo,
+    EndOfContent,
+    Expn,
+    Helo,
+    Help,
+    Lhlo,
+    Mail,
+    Noop,
+    Protocol,
+    Quit,
+    Rcpt,
+    Rset,
+    StartTls,
+    Vrfy,
+    Xclient,
+    Xforward,
+)
+from smtpstate._config import TargetConfig, Timeouts
+from smtpstate._connection import Connection
+from smtpstate._delivery import Attempt, Delivery
+from smtpstate._dialogue import Dialogue
+from smtpstate._endpoints import Endpoint
+from smtpstate._envelope import Envelope, Recipient
+from smtpstate._errors import (
+    ConfigError,
+    DeadlinePassed,
+    DeliveryFailed,
+    LocalProtocolError,
+    RemoteProtocolError,
+    SmtpStateError,
+    TlsFailed,
+    TransportError,
+)
+from smtpstate._events import (
+    NEED_DATA,
+    Authenticated,
+    Challenged,
+    ChunkAnswered,
+    CommandAnswered,
+    ConnectionEnded,
+    ContentWanted,
+    Event,
+    Greeted,
+    HelloAnswered,
+    MessageAnswered,
+    NeedData,
+    RecipientAnswered,
+    RecipientDelivered,
+    SenderAnswered,
+    ServiceClosing,
+    TlsReady,
+)
+from smtpstate._forward import forwarding
+from smtpstate._limits import Limits
+from smtpstate._machine import TRANSITIONS, State
+from smtpstate._message import Message, Source
+from smtpstate._outcomes import Outcome, Phase, Status
+from smtpstate._replies import EnhancedCode, Reply
+from smtpstate._requests import (
+    Clock,
+    Connect,
+    Connected,
+    Handshake,
+    Negotiated,
+    Poll,
+    Pull,
+    Receive,
+    Request,
+    Send,
+    Steps,
+)
+from smtpstate._tls import TlsClient
+from smtpstate._trace import Trace, TraceEvent
+
+__all__ = [
+    "NEED_DATA",
+    "TRANSITIONS",
+    "Attempt",
+    "AuthAbort",
+    "AuthBegin",
+    "AuthResponse",
+    "Authenticated",
+    "Bdat",
+    "Capabilities",
+    "Challenged",
+    "ChunkAnswered",
+    "Clock",
+    "Command",
+    "CommandAnswered",
+    "ConfigError",
+    "Connect",
+    "Connected",
+    "Connection",
+    "ConnectionEnded",
+    "Content",
+    "ContentWanted",
+    "Data",
+    "DeadlinePassed",
+    "Delivery",
+    "DeliveryFailed",
+    "Dialogue",
+    "Ehlo",
+    "EndOfContent",
+    "Endpoint",
+    "EnhancedCode",
+    "Envelope",
+    "Event",
+    "Expn",
+    "Greeted",
+    "Handshake",
+    "Helo",
+    "HelloAnswered",
+    "Help",
+    "Lhlo",
+    "Limits",
+    "LocalProtocolError",
+    "Mail",
+    "Message",
+    "MessageAnswered",
+    "Negotiated",
+    "NeedData",
+    "Noop",
+    "Outcome",
+    "Phase",
+    "Poll",
+    "Protocol",
+    "Pull",
+    "Quit",
+    "Rcpt",
+    "Receive",
+    "Recipient",
+    "RecipientAnswered",
+    "RecipientDelivered",
+    "RemoteProtocolError",
+    "Reply",
+    "Request",
+    "Rset",
+    "Send",
+    "SenderAnswered",
+    "ServiceClosing",
+    "SmtpStateError",
+    "Source",
+    "StartTls",
+    "State",
+    "Status",
+    "Steps",
+    "TargetConfig",
+    "Timeouts",
+    "TlsClient",
+    "TlsFailed",
+    "TlsReady",
+    "Trace",
+    "TraceEvent",
+    "TransportError",
+    "Vrfy",
+    "Xclient",
+    "Xforward",
+    "forwarding",
+]

@@ -1,0 +1,384 @@
+"""One connection as a client sees it: commands become octets, octets become events."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+from smtpstate._capabilities import Capabilities
+from smtpstate._commands import (
+    AuthAbort,
+    AuthBegin,
+    AuthResponse,
+    Bdat,
+    Command,
+    Content,
+    Data,
+    Ehlo,
+    EndOfContent,
+    Helo,
+    LastBdat,
+    Lhlo,
+    Mail,
+    Opening,
+    Protocol,
+    Rcpt,
+    StartTls,
+    TlsStarted,
+    Xclient,
+)
+from smtpstate._content import DataEncoder
+from smtpstate._errors import LocalProtocolError, RemoteProtocolError
+from smtpstate._events import (
+    NEED_DATA,
+    Answered,
+    Authenticated,
+    Challenged,
+    ChunkAnswered,
+    CommandAnswered,
+    ConnectionEnded,
+    ContentWanted,
+    Event,
+    Greeted,
+    HelloAnswered,
+    MessageAnswered,
+    NeedData,
+    RecipientAnswered,
+    RecipientDelivered,
+    SenderAnswered,
+    ServiceClosing,
+    TlsReady,
+)
+from smtpstate._limits import Limits
+from smtpstate._machine import Machine, Row, State
+from smtpstate._replies import Reply, ReplyParser
+
+# command -> first digit of the reply -> event; CommandAnswered where there is no entry.
+_EVENTS: Mapping[type[Command], Mapping[int, type[Answered]]] = {
+    Opening: {2: Greeted, 4: Greeted, 5: Greeted},
+    StartTls: {2: TlsReady},
+    AuthBegin: {2: Authenticated, 3: Challenged},
+    AuthResponse: {2: Authenticated, 3: Challenged},
+    Mail: {2: SenderAnswered, 4: SenderAnswered, 5: SenderAnswered},
+    Rcpt: {2: RecipientAnswered, 4: RecipientAnswered, 5: RecipientAnswered},
+    Data: {3: ContentWanted},
+    Bdat: {2: ChunkAnswered, 4: ChunkAnswered, 5: ChunkAnswered},
+    LastBdat: {2: MessageAnswered, 4: MessageAnswered, 5: MessageAnswered},
+    EndOfContent: {2: MessageAnswered, 4: MessageAnswered, 5: MessageAnswered},
+}
+
+# The only 2xx and 3xx codes that these can be answered with; all others take any 2xx and no 3xx.
+_POSITIVE: Mapping[type[Command], frozenset[int]] = {
+    Opening: frozenset({220}),  # RFC 5321 §4.3.2
+    StartTls: frozenset({220}),  # RFC 3207 §4
+    Data: frozenset({354}),
+    AuthBegin: frozenset({235, 334}),  # RFC 4954 §6
+    AuthResponse: frozenset({235, 334}),
+    AuthAbort: frozenset({235, 334}),
+}
+
+_HELLOS = (Ehlo, Helo, Lhlo)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A command that awaits its reply."""
+
+    command: Command
+    row: Row
+    octets: int  #: its part of the window of unanswered octets (RFC 2920 §3.1)
+
+
+@final
+class Connection:
+    """The client's side of one SMTP or LMTP connection, without any I/O.
+
+    Give it what the server sends (``receive_data``), take from it what has
+    happened (``next_event``, until ``NEED_DATA``), and ask it for the octets of
+    each command (``send``). It says what is legal and never chooses.
+    """
+
+    __slots__ = (
+        "_accepted",
+        "_encoder",
+        "_ended",
+        "_failure",
+        "_limits",
+        "_machine",
+        "_parser",
+        "_pending",
+        "_premature",
+        "_protocol",
+        "capabilities",
+        "outstanding_octets",
+    )
+
+    def __init__(
+        self, protocol: Protocol = Protocol.SMTP, *, limits: Limits | None = None, encrypted: bool = False
+    ) -> None:
+        self._protocol = protocol
+        self._limits = limits or Limits()
+        self._machine = Machine(protocol, encrypted=encrypted)
+        self._parser = ReplyParser(self._limits)
+        self._pending: deque[_Sent] = deque()
+        self._accepted: deque[Rcpt] = deque()  # of the transaction whose replies are under way
+        self._encoder = DataEncoder()
+        self._premature = False  # octets were held when the command that is now due was sent
+        self._ended = False  # the stream has
+        self._failure: RemoteProtocolError | None = None
+        self.capabilities = Capabilities()  #: what the server offers, since its last answer to EHLO or LHLO
+        self.outstanding_octets = 0  #: of commands that are not yet answered
+        self._await(Opening(), 0)
+
+    # What is known.
+
+    @property
+    def state(self) -> State:
+        """Where the connection stands, by the replies that have come."""
+        return self._machine.state
+
+    @property
+    def ahead(self) -> State:
+        """Where it will stand if everything that is outstanding succeeds."""
+        return self._machine.ahead
+
+    @property
+    def outstanding(self) -> int:
+        """How many commands await a reply; the greeting counts as one."""
+        return len(self._pending)
+
+    @property
+    def accepts_content(self) -> bool:
+        """Whether the server takes all that comes for the message, until its end."""
+        return self._machine.state is State.DATA and not self._pending
+
+    @property
+    def due(self) -> Command | None:
+        """The command whose reply comes next."""
+        return self._pending[0].command if self._pending else None
+
+    @property
+    def may_pipeline(self) -> bool:
+        """Whether a command may follow those that are not answered yet."""
+        return not self._pending or (
+            self._pending[-1].command.pipelines and "PIPELINING" in self.capabilities
+        )
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction will stand open that a new one must first abandon (RSET)."""
+        return self._machine.ahead in (State.MAIL, State.RCPT, State.CHUNKS, State.SPOILED)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more can be sent."""
+        return self._machine.state is State.CLOSED
+
+    @property
+    def holds_octets(self) -> bool:
+        """Whether octets have come that no event has told of yet."""
+        return self._parser.holds_octets
+
+    # What is sent.
+
+    def send(self, command: Command) -> bytes:
+        """Return the octets of ``command``, and remember that it awaits its reply.
+
+        Raises:
+            LocalProtocolError: the command is illegal here, must wait for a
+                reply, or needs something that the server does not offer. Nothing
+                has changed then.
+        """
+        if isinstance(command, (Opening, TlsStarted)):
+            raise LocalProtocolError(f"{command.verb} is nothing that can be sent")
+        if self._pending:
+            self._check_pipelining(command)
+        for keyword in command.needs:
+            if keyword not in self.capabilities:
+                raise LocalProtocolError(f"cannot send {command}: the server does not offer {keyword}")
+        row = self._machine.send(command)
+        if isinstance(command, Content):
+            return self._encoder.encode(command.chunk)
+        if isinstance(command, EndOfContent):
+            return self._end(command, row)
+        wire = bytes(command)
+        self._pend(_Sent(command, row, len(wire)))
+        return wire
+
+    def tls_started(self) -> None:
+        """Begin anew inside TLS, after ``TlsReady`` and the handshake (RFC 3207 §4.2).
+
+        Everything learned before is forgotten.
+
+        Raises:
+            LocalProtocolError: no handshake was due.
+        """
+        started = TlsStarted()
+        row = self._machine.send(started)
+        self._machine.answered(started, row, 2, outstanding=False)
+        self.capabilities = Capabilities()
+
+    def _check_pipelining(self, command: Command) -> None:
+        last = self._pending[-1].command
+        if not last.pipelines:
+            raise LocalProtocolError(f"cannot send {command.verb} before {last.verb} is answered")
+        if "PIPELINING" not in self.capabilities:
+            raise LocalProtocolError(
+                f"cannot send {command.verb} before {last.verb} is answered: "
+                "the server does not offer PIPELINING"
+            )
+
+    def _end(self, command: EndOfContent, row: Row) -> bytes:
+        wire = self._encoder.finish()
+        self._encoder = DataEncoder()
+        if self._protocol is Protocol.LMTP and not self._accepted:
+            # RFC 2033 §4.2: one reply for each accepted recipient, and there is none
+            self._machine.answered(command, row, 2, outstanding=False)
+        else:
+            self._pend(_Sent(command, row, 3))
+        return wire
+
+    def _await(self, command: Command, octets: int) -> None:
+        self._pend(_Sent(command, self._machine.send(command), octets))
+
+    def _pend(self, sent: _Sent) -> None:
+        if not self._pending:
+            self._premature = self._parser.holds_octets
+        self._pending.append(sent)
+        self.outstanding_octets += sent.octets
+
+    # What is received.
+
+    def receive_data(self, data: bytes) -> None:
+        """Take in what the server sent; ``b""`` means that the stream has ended.
+
+        An empty read is how every socket reports the end of its stream, so it
+        can be passed on as it is.
+
+        Raises:
+            LocalProtocolError: much was given before, and ``next_event`` was not
+                called until it returned ``NEED_DATA``.
+        """
+        if not data:
+            self._ended = True
+        elif self._machine.state is not State.CLOSED:
+            if self._parser.unread > self._limits.unread:
+                raise LocalProtocolError("call next_event until it returns NEED_DATA before giving more octets")
+            self._parser.feed(data)
+
+    def next_event(self) -> Event | NeedData:
+        """Return the next thing that has fully happened, matched to its command.
+
+        A reply is matched by counting, never by its code or text (RFC 2920 §3.1).
+        After ``ServiceClosing`` or an early ``MessageAnswered`` the connection is
+        over, and whatever the server still sends is dropped.
+
+        Raises:
+            RemoteProtocolError: the octets are no reply, exceed the limits, or
+                are a reply that the command cannot have or that nobody asked for.
+                It is raised again by every further call.
+        """
+        if self._failure is not None:
+            raise RemoteProtocolError(str(self._failure), self._failure.reply)
+        if self._machine.state is State.CLOSED:
+            return self._end_of_stream() if self._ended else NEED_DATA
+        try:
+            reply = self._parser.next()
+            if reply is not None:
+                return self._match(reply)
+        except RemoteProtocolError as failure:
+            self._failure = failure
+            self._machine.close()
+            raise
+        return self._end_of_stream() if self._ended else NEED_DATA
+
+    def _end_of_stream(self) -> Event | NeedData:
+        unanswered = tuple(sent.command for sent in self._pending)
+        self._ended = False  # said once
+        self._over()
+        return ConnectionEnded(unanswered)
+
+    def _over(self) -> None:
+        self._machine.close()
+        self._pending.clear()
+        self._accepted.clear()
+        self.outstanding_octets = 0
+
+    def _match(self, reply: Reply) -> Event:
+        if reply.code == 421:
+            return self._closing(reply)
+        if not self._pending:
+            return self._unasked(reply)
+        sent = self._pending[0]
+        kind = sent.command.kind
+        if self._premature:
+            self._check_timeliness(kind, reply)
+        _check_class(kind, reply)
+        if self._accepted and self._protocol is Protocol.LMTP and kind in (EndOfContent, LastBdat):
+            return self._delivered(sent, reply)
+        self._pop(sent, reply.digit)
+        if kind in _HELLOS:
+            return self._introduced(sent.command, reply)
+        if kind is Rcpt and reply.digit == 2 and isinstance(sent.command, Rcpt):
+            self._accepted.append(sent.command)
+        elif self._accepted and self._machine.state in (State.READY, State.MAIL):
+            self._accepted.clear()
+        if kind is Xclient and reply.digit == 2:
+            self.capabilities = Capabilities()
+        elif kind is StartTls and reply.digit == 2 and self._parser.holds_octets:
+            # RFC 3207 §6: what came in clear must not pass for something said inside TLS
+            raise RemoteProtocolError("octets followed the answer to STARTTLS in clear")
+        return _EVENTS.get(kind, {}).get(reply.digit, CommandAnswered)(reply, sent.command)
+
+    def _pop(self, sent: _Sent, digit: int) -> None:
+        self._pending.popleft()
+        self.outstanding_octets -= sent.octets
+        self._machine.answered(sent.command, sent.row, digit, outstanding=bool(self._pending))
+
+    def _introduced(self, command: Command, reply: Reply) -> Event:
+        offered = Capabilities()
+        if reply.digit == 2:
+            self._accepted.clear()
+            offered = Capabilities() if isinstance(command, Helo) else Capabilities.of(reply)
+            self.capabilities = offered
+        return HelloAnswered(reply, command, offered)
+
+    def _delivered(self, sent: _Sent, reply: Reply) -> Event:
+        recipient = self._accepted.popleft()
+        if not self._accepted:
+            self._pop(sent, reply.digit)
+        return RecipientDelivered(reply, sent.command, recipient)
+
+    def _closing(self, reply: Reply) -> Event:
+        # RFC 5321 §3.8: 421 may be the answer to any command, and may come unasked
+        unanswered = tuple(sent.command for sent in self._pending)
+        recipient = None
+        if self._protocol is Protocol.LMTP and self._accepted and self._pending:
+            kind = self._pending[0].command.kind
+            recipient = self._accepted[0] if kind in (EndOfContent, LastBdat) else None
+        self._over()
+        return ServiceClosing(reply, unanswered, recipient)
+
+    def _unasked(self, reply: Reply) -> Event:
+        if self._machine.state is State.DATA and reply.digit in (4, 5):
+            # The server refuses the message while it is being sent.
+            self._over()
+            return MessageAnswered(reply, EndOfContent(), early=True)
+        raise RemoteProtocolError("a reply came that nobody asked for", reply)
+
+    def _check_timeliness(self, kind: type[Command], reply: Reply) -> None:
+        self._premature = False
+        # A refusal of the message may begin before its end and be complete only after it.
+        if kind is not EndOfContent or reply.digit in (2, 3):
+            raise RemoteProtocolError("a reply came before its command was sent", reply)
+
+
+def _check_class(kind: type[Command], reply: Reply) -> None:
+    digit = reply.digit
+    if digit in (2, 3):
+        possible = _POSITIVE.get(kind)
+        if reply.code not in possible if possible is not None else digit == 3:
+            raise RemoteProtocolError(f"{kind.verb} cannot be answered with {reply.code}", reply)

@@ -1,0 +1,156 @@
+"""One message on its way to its recipients, and what has become of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
+
+from smtpstate._endpoints import Endpoint
+from smtpstate._envelope import Envelope
+from smtpstate._errors import DeliveryFailed, LocalProtocolError
+from smtpstate._message import Message
+from smtpstate._outcomes import Outcome, Phase, Status
+from smtpstate._reader import Reader
+from smtpstate._replies import Reply
+from smtpstate._requests import Negotiated
+
+if TYPE_CHECKING:
+    from smtpstate._message import Readable
+
+_NOT_BEGUN = Reply.made_here(451, "4.4.1 the delivery has not begun")
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What happened at one endpoint."""
+
+    endpoint: Endpoint
+    phase: Phase  #: how far it came
+    remote: str | None = None  #: the server's IP address
+    tls: Negotiated | None = None  #: what was negotiated; None where nothing was encrypted
+    reply: Reply | None = None  #: the server's word that ended it, where one did
+    error: Exception | None = None  #: what went wrong otherwise; None where all went as it should
+    seconds: float = 0.0  #: how long it took, QUIT left out
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """What became of recipients at one endpoint; many share one."""
+
+    status: Status
+    reply: Reply
+    phase: Phase
+    endpoint: Endpoint | None = None
+    error: Exception | None = None
+    #: what has to be among a target's ``failover`` words for the next endpoint to be tried
+    moves: str | None = None
+
+    def outcome(self, recipient: str) -> Outcome:
+        """Return this as the outcome of ``recipient``."""
+        return Outcome(
+            recipient=recipient,
+            status=self.status,
+            reply=self.reply,
+            phase=self.phase,
+            endpoint=self.endpoint,
+            error=self.error,
+        )
+
+
+_PHASES = tuple(Phase)
+_NOTHING = Fate(status=Status.DEFERRED, reply=_NOT_BEGUN, phase=Phase.CONNECT)
+
+
+@final
+class Delivery:
+    """One message for the recipients of one envelope.
+
+    It is filled while replies arrive and can be read at any time, after a
+    cancellation too: what is not settled then reads as if the connection had
+    been lost at that point.
+
+    Raises:
+        LocalProtocolError: there is no recipient.
+    """
+
+    __slots__ = ("_attempts", "_fates", "_pending", "_reader", "envelope", "message")
+
+    def __init__(self, envelope: Envelope, message: Message | Readable | Callable[[], Readable]) -> None:
+        if not envelope.recipients:
+            raise LocalProtocolError("the envelope has no recipient")
+        self.envelope = envelope
+        self.message = Message.of(message)
+        self._fates: list[Fate | None] = [None] * len(envelope.recipients)
+        self._attempts: list[Attempt] = []
+        self._reader = Reader(self.message)
+        # What the undecided recipients of a transaction under way would become if it were lost now.
+        self._pending: Callable[[int], Fate | None] | None = None
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """What became of each recipient, in the order of the envelope, duplicates kept."""
+        return tuple(
+            self._fate(index).outcome(recipient.address)
+            for index, recipient in enumerate(self.envelope.recipients)
+        )
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Every endpoint that was tried, in that order."""
+        return tuple(self._attempts)
+
+    def raise_for_status(self) -> None:
+        """Do nothing if every recipient was delivered.
+
+        Raises:
+            DeliveryFailed: one was not; the exception carries this delivery.
+        """
+        failed = [outcome for outcome in self.outcomes if outcome.status is not Status.DELIVERED]
+        if failed:
+            raise DeliveryFailed("; ".join(map(str, failed[:10])), self)
+
+    # For the core.
+
+    def remaining(self, failover: Iterable[str]) -> list[int]:
+        """Return the recipients that another endpoint may still be tried for."""
+        return [
+            index
+            for index, fate in enumerate(self._fates)
+            if fate is None or (fate.moves is not None and fate.moves in failover)
+        ]
+
+    def settle(self, index: int, fate: Fate) -> None:
+        """Record what became of a recipient; of several failures the most telling is kept."""
+        before = self._fates[index]
+        if (
+            before is None
+            or fate.status is not Status.DEFERRED
+            or _PHASES.index(fate.phase) >= _PHASES.index(before.phase)
+        ):
+            self._fates[index] = fate
+
+    def tried(self, attempt: Attempt) -> None:
+        """Record that an endpoint was tried."""
+        self._attempts.append(attempt)
+
+    def under_way(self, pending: Callable[[int], Fate | None] | None) -> None:
+        """Name who knows what recipients would become if everything stopped now; None if nobody."""
+        self._pending = pending
+
+    def reader(self) -> Reader | None:
+        """Return a reading of the message from its start, or None if it can be had no more."""
+        if self._reader.begun:
+            if not self.message.can_be_read_again:
+                return None
+            self._reader = Reader(self.message)
+        return self._reader
+
+    def _fate(self, index: int) -> Fate:
+        pending = self._pending(index) if self._pending else None
+        return pending or self._fates[index] or _NOTHING
+
+    def __repr__(self) -> str:
+        return f"<Delivery from <{self.envelope.sender}> to {len(self._fates)} recipients>"

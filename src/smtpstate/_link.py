@@ -1,0 +1,267 @@
+"""One network connection as the policy sees it: say something, hear the answers, in time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TypeAlias, TypeVar, final
+
+from smtpstate._commands import Bdat, Command, EndOfContent, Protocol
+from smtpstate._config import Timeouts
+from smtpstate._connection import Connection
+from smtpstate._endpoints import Endpoint
+from smtpstate._errors import RemoteProtocolError, SmtpStateError, TransportError
+from smtpstate._events import NEED_DATA, Answered, ConnectionEnded, MessageAnswered, ServiceClosing
+from smtpstate._limits import Limits
+from smtpstate._outcomes import Phase
+from smtpstate._replies import Reply
+from smtpstate._requests import Clock, Connected, Negotiated, Poll, Receive, Send, Steps
+from smtpstate._trace import Failed, Received, Sent, Trace, TraceEvent
+
+T = TypeVar("T")
+
+#: Hears the answer to a command; LMTP's end of message hears one for each recipient.
+Listener: TypeAlias = Callable[[Answered], None]
+
+# Room that is kept for the next command while a group is put together. The decision to
+# send a command must be made last, with all known that has been answered by then.
+_RESERVE = 512
+
+
+class Closing(Exception):
+    """The server said 421; never leaves the core."""
+
+    def __init__(self, event: ServiceClosing) -> None:
+        super().__init__(str(event.reply))
+        self.event = event
+
+
+@final
+class Link:
+    """One connection: its octets, who listens for which answer, and how long we wait.
+
+    Commands are submitted and leave together at the next ``flush``: a flight.
+    Each answer is heard by the listener that was submitted with its command.
+    """
+
+    __slots__ = (
+        "_cap",
+        "_clock",
+        "_greeting",
+        "_limits",
+        "_listeners",
+        "_out",
+        "_since",
+        "_timeouts",
+        "_trace",
+        "_window",
+        "broken",
+        "conn",
+        "connected",
+        "endpoint",
+        "listen_early",
+        "phase",
+        "pipelining",
+        "requested",
+        "submitted",
+        "tls",
+    )
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        protocol: Protocol,
+        *,
+        clock: Clock,
+        timeouts: Timeouts,
+        limits: Limits,
+        trace: Trace | None = None,
+        ends: float | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.conn = Connection(protocol, limits=limits, encrypted=endpoint.implicit_tls)
+        self.connected: Connected | None = None
+        self.tls: Negotiated | None = None
+        self.phase = Phase.CONNECT
+        self.pipelining = True  #: the target's off-switch; the server must offer it, too
+        self.broken = False  #: out of step, or out of reach: to be closed without a word
+        self.submitted = 0  #: octets submitted so far
+        self.requested = 0  #: octets whose sending has been requested so far, whether or not it succeeded
+        self.listen_early: Listener | None = None  #: hears a refusal of the message while it is being sent
+        self._clock = clock
+        self._timeouts = timeouts
+        self._limits = limits
+        self._trace = trace
+        self._cap = ends
+        self._window = limits.unix_window if endpoint.is_unix else limits.window
+        self._out: list[bytes] = []
+        self._since = 0.0
+        self._greeting: list[Answered] = []
+        self._listeners: deque[Listener] = deque([self._greeting.append])
+
+    # Time.
+
+    def deadline(self, timeout: float) -> float:
+        """Return the deadline of something that begins now and may take ``timeout`` seconds."""
+        return self._capped(self._clock() + timeout)
+
+    def _capped(self, deadline: float) -> float:
+        return deadline if self._cap is None else min(deadline, self._cap)
+
+    def _reply_deadline(self, timeout: float | None) -> float:
+        # Each reply anew, from the later of the last octet sent and the last complete reply:
+        # a server that drips a reply octet by octet gains nothing.
+        if timeout is None:
+            due = self.conn.due
+            final = isinstance(due, EndOfContent) or (isinstance(due, Bdat) and due.last)
+            timeout = self._timeouts.submission if final else self._timeouts.command
+        return self._capped(self._since + timeout)
+
+    # What is known.
+
+    def offers(self, keyword: str) -> bool:
+        """Return whether the server offers an extension."""
+        return keyword in self.conn.capabilities
+
+    @property
+    def patience(self) -> float:
+        """Seconds that we wait for any answer but the final one."""
+        return self._timeouts.command
+
+    @property
+    def usable(self) -> bool:
+        """Whether the connection is in step, with nothing under way: it may carry another message."""
+        conn = self.conn
+        return not (self.broken or conn.closed or conn.outstanding or conn.holds_octets or self._out)
+
+    def has_room(self, octets: int = _RESERVE) -> bool:
+        """Return whether ``octets`` more may leave without waiting for an answer (RFC 2920 §3.1)."""
+        conn = self.conn
+        if not conn.outstanding:
+            return True
+        return self.pipelining and conn.may_pipeline and conn.outstanding_octets + octets <= self._window
+
+    # Speaking and hearing.
+
+    def submit(self, command: Command, listener: Listener | None = None) -> None:
+        """Put ``command`` into the next flight; ``listener`` hears its answer."""
+        conn = self.conn
+        wire = conn.send(command)
+        self._out.append(wire)
+        self.submitted += len(wire)
+        if listener is not None and conn.outstanding > len(self._listeners):
+            self._listeners.append(listener)
+        if self._trace is not None:  # or the line would be made for nobody
+            self.trace(Sent, str(command))
+
+    def make_room(self, octets: int = _RESERVE) -> Steps[None]:
+        """Wait until ``octets`` more may leave."""
+        if self.has_room(octets):
+            return
+        # Half a window at least is refilled at once, not a command for each answer that trickles in.
+        enough = max(octets, self._window // 2)
+        while not self.has_room(enough):
+            yield from self.flush()
+            yield from self.hear()
+
+    def flush(self, timeout: float | None = None) -> Steps[None]:
+        """Send all that was submitted.
+
+        Raises:
+            TransportError: it could not be sent. What the server had said by then
+                has been heard.
+            Closing: the server said 421 before that.
+        """
+        if not self._out:
+            return
+        data = b"".join(self._out)
+        self._out.clear()
+        self.requested = self.submitted
+        try:
+            yield from Send(data, self.deadline(timeout or self._timeouts.command))
+        except TransportError:
+            yield from self._hear_last_words()
+            raise
+        self._since = self._clock()
+
+    def hear(self, timeout: float | None = None) -> Steps[None]:
+        """Wait until something more has been heard.
+
+        Raises:
+            TransportError: the connection ended, or the time-out passed.
+            RemoteProtocolError: the server is not to be believed any more.
+            Closing: the server said 421.
+        """
+        while not self._dispatch():
+            data = yield from Receive(self._reply_deadline(timeout))
+            self.conn.receive_data(data)
+
+    def glance(self) -> Steps[None]:
+        """Hear what has arrived already, without waiting; raises as ``hear`` does."""
+        data = yield from Poll()
+        if data is not None:
+            self.conn.receive_data(data)
+            self._dispatch()
+
+    def ask(self, command: Command, timeout: float | None = None) -> Steps[Answered]:
+        """Send ``command`` alone and return its answer; raises as ``hear`` does."""
+        answers: list[Answered] = []
+        self.submit(command, answers.append)
+        yield from self.flush(timeout)
+        while not answers:
+            yield from self.hear(timeout)
+        return answers[0]
+
+    def greeting(self) -> Steps[Reply]:
+        """Return the greeting; raises as ``hear`` does."""
+        self._since = self._clock()
+        while not self._greeting:
+            yield from self.hear()
+        return self._greeting[0].reply
+
+    def _hear_last_words(self) -> Steps[None]:
+        # The server may have said why before it broke the connection.
+        try:
+            yield from self.glance()
+        except (TransportError, RemoteProtocolError):
+            return
+
+    def _dispatch(self) -> bool:
+        """Tell the listeners all that has happened, and return whether anything has."""
+        conn = self.conn
+        heard = False
+        while (event := conn.next_event()) is not NEED_DATA:
+            heard = True
+            if isinstance(event, Answered):
+                self._tell(event)
+            elif isinstance(event, ServiceClosing):
+                self.trace(Received, event.reply)
+                raise Closing(event)
+            else:
+                assert isinstance(event, ConnectionEnded)
+                raise TransportError("the server closed the connection")
+        if heard:
+            self._since = self._clock()
+        return heard
+
+    def _tell(self, event: Answered) -> None:
+        self.trace(Received, event.reply)
+        if isinstance(event, MessageAnswered) and event.early:
+            assert self.listen_early is not None
+            self.listen_early(event)
+            return
+        listener = self._listeners[0]
+        if self.conn.outstanding < len(self._listeners):  # not so between LMTP's final replies
+            self._listeners.popleft()
+        listener(event)
+
+    def failed(self, error: Exception) -> None:
+        """Give the connection up."""
+        self.broken = True
+        # A foreign exception's text may hold anything.
+        self.trace(Failed, str(error) if isinstance(error, SmtpStateError) else type(error).__name__)
+
+    def trace(self, kind: Callable[[float, Phase, T], TraceEvent], detail: T) -> None:
+        """Show what happens to whoever watches."""
+        if self._trace is not None:
+            self._trace(kind(self._clock(), self.phase, detail))

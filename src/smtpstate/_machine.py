@@ -1,0 +1,197 @@
+"""The client's whole state machine: one table, two cursors.
+
+Theory of operation. The table says, for each state, which commands may be
+sent, and for each of them where the first digit of its reply leads. Two
+cursors walk it: ``state`` follows the replies, ``ahead`` follows the commands
+as if each succeeds. A command keeps the row it was sent under, so that
+250, 550, 354 after MAIL, RCPT, DATA lands in DATA although DATA was sent
+before anybody knew of the 550 (RFC 2920 §3.1). When nothing is outstanding
+both cursors are equal.
+
+Two rules: everything that moves a state is in this file, and this file never
+looks at more of a command than its kind, nor at more of a reply than its
+first digit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import TypeAlias, final
+
+from smtpstate._commands import (
+    AuthAbort,
+    AuthBegin,
+    AuthResponse,
+    Bdat,
+    Command,
+    Content,
+    Data,
+    Ehlo,
+    EndOfContent,
+    Expn,
+    Helo,
+    Help,
+    LastBdat,
+    Lhlo,
+    Mail,
+    Noop,
+    Opening,
+    Protocol,
+    Quit,
+    Rcpt,
+    Rset,
+    StartTls,
+    TlsStarted,
+    Vrfy,
+    Xclient,
+    Xforward,
+)
+from smtpstate._errors import LocalProtocolError
+
+
+@final
+class State(Enum):
+    """Where a connection stands."""
+
+    GREETING = "greeting"  #: nothing may be sent before the server has greeted (RFC 5321 §4.3.1)
+    HELLO = "hello"  #: the client must introduce itself
+    READY = "ready"  #: between transactions
+    TLS = "tls"  #: the server awaits a handshake
+    CHALLENGED = "challenged"  #: within a SASL exchange
+    MAIL = "mail"  #: a transaction without an accepted recipient
+    RCPT = "rcpt"  #: a transaction with one at least
+    DATA = "data"  #: the server takes everything for the message
+    CHUNKS = "chunks"  #: some of the message has been taken by BDAT
+    SPOILED = "spoiled"  #: the message was refused midway; the transaction must be abandoned
+    CLOSED = "closed"  #: nothing more can be sent
+
+
+Row: TypeAlias = Mapping[int, State]
+
+_ALWAYS: Mapping[type[Command], Row] = {Noop: {}, Help: {}, Vrfy: {}, Expn: {}, Rset: {2: State.READY}}
+_HELLO: Mapping[type[Command], Row] = {
+    Ehlo: {2: State.READY},  # RFC 5321 §4.1.4: legal at any time, and clears the transaction
+    Helo: {2: State.READY},
+    Lhlo: {2: State.READY},
+}
+_QUIT: Mapping[type[Command], Row] = {Quit: {2: State.CLOSED, 4: State.CLOSED, 5: State.CLOSED}}
+
+# state -> command -> first digit of the reply -> next state.  A command without a row is illegal
+# there; a digit without an entry changes nothing; the first entry is what pipelining counts on.
+TRANSITIONS: Mapping[State, Mapping[type[Command], Row]] = {
+    State.GREETING: {
+        Opening: {2: State.HELLO, 4: State.CLOSED, 5: State.CLOSED},
+    },
+    State.HELLO: {
+        **_HELLO,
+        **_ALWAYS,
+        Rset: {},  # changes nothing before the introduction
+        **_QUIT,
+    },
+    State.READY: {
+        Mail: {2: State.MAIL},
+        StartTls: {2: State.TLS},
+        AuthBegin: {2: State.READY, 3: State.CHALLENGED},
+        Xforward: {},
+        Xclient: {2: State.HELLO},
+        **_HELLO,
+        **_ALWAYS,
+        **_QUIT,
+    },
+    State.TLS: {
+        TlsStarted: {2: State.HELLO},  # RFC 3207 §4.2: the client must forget what it knew
+    },
+    State.CHALLENGED: {
+        AuthResponse: {2: State.READY, 3: State.CHALLENGED, 4: State.READY, 5: State.READY},
+        AuthAbort: {2: State.READY, 4: State.READY, 5: State.READY},
+    },
+    State.MAIL: {
+        Rcpt: {2: State.RCPT},
+        **_HELLO,
+        **_ALWAYS,
+        **_QUIT,
+    },
+    State.RCPT: {
+        Rcpt: {2: State.RCPT},
+        Data: {3: State.DATA},
+        Bdat: {2: State.CHUNKS, 4: State.SPOILED, 5: State.SPOILED},
+        LastBdat: {2: State.READY, 4: State.SPOILED, 5: State.SPOILED},
+        **_HELLO,
+        **_ALWAYS,
+        **_QUIT,
+    },
+    State.DATA: {
+        Content: {},
+        EndOfContent: {2: State.READY, 4: State.READY, 5: State.READY},
+    },
+    State.CHUNKS: {
+        Bdat: {2: State.CHUNKS, 4: State.SPOILED, 5: State.SPOILED},
+        LastBdat: {2: State.READY, 4: State.SPOILED, 5: State.SPOILED},
+        Rset: {2: State.READY},
+        Noop: {},
+        **_QUIT,
+    },
+    State.SPOILED: {
+        **_HELLO,
+        **_ALWAYS,
+        **_QUIT,
+    },
+    State.CLOSED: {},
+}
+
+# What cannot be repeated once it has succeeded, and the answers by which that is known
+# (RFC 3207 §4.2, RFC 4954 §4).
+_ONCE: Mapping[type[Command], type[Command]] = {
+    StartTls: StartTls,
+    AuthBegin: AuthBegin,
+    AuthResponse: AuthBegin,
+}
+
+
+@final
+class Machine:
+    """Two cursors on the table, for one connection."""
+
+    __slots__ = ("_protocol", "_spent", "ahead", "state")
+
+    def __init__(self, protocol: Protocol, *, encrypted: bool = False) -> None:
+        self._protocol = protocol
+        self._spent: set[type[Command]] = {StartTls} if encrypted else set()
+        self.state = State.GREETING
+        self.ahead = State.GREETING
+
+    def send(self, command: Command) -> Row:
+        """Advance ``ahead`` and return the row under which ``command`` is sent.
+
+        Raises:
+            LocalProtocolError: the command is illegal here.
+        """
+        kind = command.kind
+        row = TRANSITIONS[self.ahead].get(kind)
+        if row is None:
+            raise LocalProtocolError(f"cannot send {command.verb} in state {self.ahead.name}")
+        if command.protocol not in (None, self._protocol):
+            raise LocalProtocolError(f"cannot send {command.verb} in {self._protocol.name}")
+        if kind in self._spent:
+            raise LocalProtocolError(f"cannot send {command.verb} a second time")
+        for state in row.values():
+            self.ahead = state
+            break
+        return row
+
+    def answered(self, command: Command, row: Row, digit: int, *, outstanding: bool) -> None:
+        """Advance ``state`` by the reply to a command that was sent under ``row``."""
+        self.state = row.get(digit, self.state)
+        if digit == 2:
+            kind = command.kind
+            if kind in _ONCE:
+                self._spent.add(_ONCE[kind])
+            elif kind is Xclient:
+                self._spent.discard(AuthBegin)  # another client, who has not authenticated
+        if not outstanding:
+            self.ahead = self.state
+
+    def close(self) -> None:
+        """Follow the one universal rule: after 421 or the end of the stream nothing is legal."""
+        self.state = self.ahead = State.CLOSED

@@ -1,0 +1,147 @@
+"""Requests: all that the pure part ever asks of the world, each with a typed answer.
+
+A request is yielded from a generator and answered by an adapter::
+
+    data = yield from Receive(deadline)
+
+An adapter that cannot do what is asked fails the request with a
+``TransportError``: ``DeadlinePassed`` where the deadline passed, ``TlsFailed``
+where TLS was at fault. Deadlines are absolute, in seconds on the clock that
+the adapter lends (``Dialogue.requests``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final
+
+if TYPE_CHECKING:
+    from smtpstate._endpoints import Endpoint
+    from smtpstate._message import Source
+    from smtpstate._tls import TlsClient
+
+T = TypeVar("T")
+
+#: Seconds on a clock that never goes back, such as ``time.monotonic``.
+Clock: TypeAlias = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Something that only an adapter can do."""
+
+
+#: A piece of dialogue: it yields requests and, at its end, returns a ``T``.
+Steps: TypeAlias = Generator[Request, Any, T]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The answer to ``Connect``: the two ends of the new connection."""
+
+    local: str | None  #: our IP address as text (``192.0.2.1``, ``2001:db8::1``); None on a unix socket
+    remote: str | None  #: the server's IP address as text; None on a unix socket
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Connect(Request):
+    """Open a connection to ``endpoint``, dropping the one before.
+
+    ``deadline`` covers the name look-up and all addresses of the name. TLS is
+    never part of it: a ``Handshake`` follows where TLS comes first. Fails with
+    ``TransportError(name_unknown=True)`` where the name does not resolve.
+    """
+
+    endpoint: Endpoint
+    source_address: str | None  #: the local IP address to bind, or None
+    deadline: float
+
+    def __iter__(self) -> Steps[Connected]:
+        answer: Connected = yield self
+        return answer
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Negotiated:
+    """The answer to ``Handshake``: what the TLS layer agreed on."""
+
+    version: str  #: ``TLSv1.2`` or ``TLSv1.3``
+    cipher: str  #: OpenSSL's name of the cipher suite
+    verified: bool  #: the certificate and its name were verified (RFC 9525)
+    certificate: bytes | None = field(default=None, repr=False)  #: the server's, in DER
+    #: channel bindings that this connection has, by their type, such as ``tls-unique`` (RFC 5929 §3)
+    bindings: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Handshake(Request):
+    """Encrypt the connection now, as a client: after STARTTLS or from the first octet.
+
+    An adapter that still holds octets received before must fail this with
+    ``TlsFailed``: they were sent in clear, and perhaps by somebody else.
+    """
+
+    server_name: str  #: whom the certificate must name; sent as SNI unless it is an address (RFC 6066 §3)
+    tls: TlsClient
+    deadline: float
+
+    def __iter__(self) -> Steps[Negotiated]:
+        answer: Negotiated = yield self
+        return answer
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Send(Request):
+    """Send ``data``; answered once the kernel has taken all of it."""
+
+    data: bytes = field(repr=False)
+    deadline: float
+
+    def __iter__(self) -> Steps[None]:
+        yield self
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Receive(Request):
+    """Wait for octets: at least one, at most 65536; empty at the end of the stream."""
+
+    deadline: float
+
+    def __iter__(self) -> Steps[bytes]:
+        answer: bytes = yield self
+        return answer
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Poll(Request):
+    """Look for octets without waiting: empty at the end of the stream, None if nothing has arrived."""
+
+    def __iter__(self) -> Steps[bytes | None]:
+        answer: bytes | None = yield self
+        return answer
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Pull(Request):
+    """Fetch the next chunk of the caller's message; empty at its end.
+
+    Each ``Source`` is one reading from the start: an adapter that meets a new
+    one opens the message anew. An exception of the caller's source fails this
+    request unchanged.
+    """
+
+    source: Source
+
+    def __iter__(self) -> Steps[bytes]:
+        answer: bytes = yield self
+        return answer

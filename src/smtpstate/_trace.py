@@ -1,0 +1,107 @@
+"""What can be seen of a dialogue while it goes on; secrets are masked before they get here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias, final
+
+from smtpstate._endpoints import Endpoint
+from smtpstate._outcomes import Outcome, Phase
+from smtpstate._replies import Reply
+from smtpstate._requests import Negotiated
+
+
+@dataclass(frozen=True, slots=True)
+class TraceEvent:
+    """Something that happened, and when."""
+
+    time: float  #: seconds on the adapter's clock
+    phase: Phase  #: how far the connection had come
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Connecting(TraceEvent):
+    """A connection is about to be opened."""
+
+    endpoint: Endpoint
+
+    def __str__(self) -> str:
+        return f"* connecting to {self.endpoint}"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Opened(TraceEvent):
+    """A connection has been opened."""
+
+    remote: str  #: the server's IP address, or the path of its unix socket
+
+    def __str__(self) -> str:
+        return f"* connected to {self.remote}"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Secured(TraceEvent):
+    """The connection is encrypted from here on."""
+
+    tls: Negotiated
+
+    def __str__(self) -> str:
+        verified = "verified" if self.tls.verified else "not verified"
+        return f"* {self.tls.version}, {self.tls.cipher}, {verified}"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Sent(TraceEvent):
+    """A command has been handed to the connection; secrets and content are masked."""
+
+    line: str
+
+    def __str__(self) -> str:
+        return f"> {self.line}"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Received(TraceEvent):
+    """A whole reply has come."""
+
+    reply: Reply
+
+    def __str__(self) -> str:
+        return "\n".join(
+            f"< {self.reply.code}{separator}{line}".rstrip()
+            for separator, line in zip(
+                ["-"] * (len(self.reply.lines) - 1) + [" "], self.reply.visible_lines, strict=True
+            )
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Failed(TraceEvent):
+    """The connection has failed, or was given up."""
+
+    error: str
+
+    def __str__(self) -> str:
+        return f"* failed: {self.error}"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Settled(TraceEvent):
+    """A recipient has its outcome."""
+
+    outcome: Outcome
+
+    def __str__(self) -> str:
+        return f"= {self.outcome}"
+
+
+#: Takes each trace event as it happens. It must not raise.
+Trace: TypeAlias = Callable[[TraceEvent], None]

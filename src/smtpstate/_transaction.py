@@ -1,0 +1,263 @@
+"""One message over one connection: what is said, and what each answer means for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import final
+
+from smtpstate._commands import Command, Mail, Rcpt, Rset
+from smtpstate._delivery import Delivery, Fate
+from smtpstate._errors import RemoteProtocolError
+from smtpstate._events import Answered, ContentWanted, RecipientDelivered
+from smtpstate._link import Closing, Link, Listener
+from smtpstate._outcomes import Phase, Status
+from smtpstate._replies import Reply
+
+#: What ``failover`` calls a temporary refusal, and a connection that was lost.
+TRANSIENT = "transient"
+
+
+@final
+class Transaction:
+    """What is known of one message on one connection.
+
+    It listens to the answers and settles recipients as soon as their fate is
+    certain. What it does not know yet reads as if the connection were lost now.
+    """
+
+    __slots__ = (
+        "_accepted",
+        "_answered",
+        "_asked",
+        "_decided",
+        "_delivery",
+        "_end_at",
+        "_finals",
+        "_indexes",
+        "_link",
+        "_mail",
+        "_positions",
+        "go_ahead",
+        "spoiled",
+        "too_many",
+    )
+
+    def __init__(self, link: Link, delivery: Delivery, indexes: Sequence[int]) -> None:
+        self._link = link
+        self._delivery = delivery
+        self._indexes = indexes
+        self._positions: dict[int, int] = {}  # of the recipients; made when somebody asks
+        self._decided = bytearray(len(indexes))
+        self._mail: Reply | None = None
+        self._asked = 0  # recipients named so far
+        self._answered = 0  # of them, how many are answered
+        self._accepted: list[int] = []  # positions
+        self._finals = 0  # how many of these have had LMTP's final reply
+        self._end_at: int | None = None  # what had been submitted when the end of the message was
+        self.go_ahead: bool | None = None  #: DATA's answer: whether the server awaits the message
+        self.spoiled = False  #: the message was refused before its end; the connection is of no more use
+        self.too_many: list[int] = []  #: recipients for whom a further transaction is worth trying
+
+    # What is said.
+
+    def envelope(self) -> Iterator[tuple[Command, Listener]]:
+        """Yield MAIL and each RCPT, no further than makes sense by what is known at each step."""
+        if self._link.conn.in_transaction:
+            yield Rset(), _hear_reset
+        envelope = self._delivery.envelope
+        yield Mail(envelope.sender), self.hear_sender
+        for index in self._indexes:
+            if self.refused:
+                return
+            self._asked += 1
+            yield Rcpt(envelope.recipients[index].address), self.hear_recipient
+
+    def end_submitted(self) -> None:
+        """Note that the end of the message stands in the next flight."""
+        self._end_at = self._link.submitted
+
+    # What is known.
+
+    @property
+    def refused(self) -> bool:
+        """Whether MAIL was refused."""
+        return self._mail is not None and self._mail.digit != 2
+
+    @property
+    def sender_answered(self) -> bool:
+        """Whether MAIL is answered."""
+        return self._mail is not None
+
+    @property
+    def envelope_answered(self) -> bool:
+        """Whether MAIL and every RCPT are answered."""
+        return self._mail is not None and self._answered == self._asked
+
+    @property
+    def has_recipients(self) -> bool:
+        """Whether the message has somebody to go to."""
+        return bool(self._accepted) and not self.refused
+
+    @property
+    def accepted_somebody(self) -> bool:
+        """Whether the server took a recipient at all."""
+        return bool(self._accepted)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether it is certain that the message has nobody to go to."""
+        return self.refused or (self.envelope_answered and not self._accepted)
+
+    @property
+    def end_sent(self) -> bool:
+        """Whether the sending of the message's last octet has been requested, even if it failed."""
+        return self._end_at is not None and self._link.requested >= self._end_at
+
+    @property
+    def complete(self) -> bool:
+        """Whether every recipient is settled."""
+        return all(self._decided)
+
+    @property
+    def phase(self) -> Phase:
+        """How far the answers have come."""
+        if self._mail is None:
+            return Phase.MAIL
+        if self._answered < len(self._indexes):
+            return Phase.RCPT
+        if self.end_sent:
+            return Phase.FINAL
+        return Phase.CONTENT if self.go_ahead else Phase.DATA
+
+    # What is heard.
+
+    def hear_sender(self, event: Answered) -> None:
+        """Take MAIL's answer."""
+        self._mail = event.reply
+        if self.refused:
+            self._settle_all(_said(event.reply), event.reply, Phase.MAIL)
+
+    def hear_recipient(self, event: Answered) -> None:
+        """Take an RCPT's answer; they come in the order of the recipients."""
+        position, reply = self._answered, event.reply
+        self._answered += 1
+        if self.refused:
+            return
+        if reply.digit == 2:
+            self._accepted.append(position)
+            return
+        status = _said(reply)
+        if _means_too_many(reply):
+            # RFC 5321 §4.5.3.1.10: old servers say 552 for "too many recipients"; take it as
+            # 452, or each of them would bounce
+            status = Status.DEFERRED
+            if self._accepted:
+                self.too_many.append(self._indexes[position])
+        self._settle(position, status, reply, Phase.RCPT)
+
+    def hear_data(self, event: Answered) -> None:
+        """Take DATA's answer."""
+        self.go_ahead = isinstance(event, ContentWanted)
+        if not self.go_ahead:
+            self._settle_all(_said(event.reply), event.reply, Phase.DATA)
+
+    def hear_chunk(self, event: Answered) -> None:
+        """Take the answer to a chunk that was not the last; a refusal is everyone's."""
+        if event.reply.digit != 2:
+            self.spoiled = True
+            self._settle_all(_said(event.reply), event.reply, Phase.CONTENT)
+
+    def hear_final(self, event: Answered) -> None:
+        """Take the final reply: everyone's in SMTP, in LMTP the next recipient's."""
+        reply = event.reply
+        if isinstance(event, RecipientDelivered):
+            position = self._accepted[self._finals]
+            self._finals += 1
+            self._settle(position, _said(reply), reply, Phase.FINAL)
+        else:
+            self._settle_all(_said(reply), reply, Phase.FINAL)
+
+    def hear_early(self, event: Answered) -> None:
+        """Take a refusal that came while the message was being sent: it is everyone's."""
+        self.spoiled = True
+        self._settle_all(_said(event.reply), event.reply, Phase.CONTENT)
+
+    # When it ends otherwise.
+
+    def closed(self, closing: Closing) -> None:
+        """Take 421: it answers everything that is unanswered, but only one recipient of LMTP's last."""
+        reply, recipient = closing.event.reply, closing.event.recipient
+        if recipient is not None and self._finals < len(self._accepted) and self.end_sent:
+            position = self._accepted[self._finals]
+            self._finals += 1
+            self._settle(position, _said(reply), reply, Phase.FINAL)
+            self.lost(closing)
+        else:
+            self._settle_all(_said(reply), reply, self.phase)
+
+    def lost(self, error: Exception) -> None:
+        """Settle whoever is not settled: the connection is gone, or not to be believed any more."""
+        fate = self._fate_if_lost(error)
+        for position, index in enumerate(self._indexes):
+            if not self._decided[position]:
+                self._decided[position] = True
+                self._delivery.settle(index, fate)
+
+    def if_stopped_now(self, index: int) -> Fate | None:
+        """Return what an unsettled recipient would become if everything stopped here."""
+        if not self._positions:
+            self._positions = {index: position for position, index in enumerate(self._indexes)}
+        position = self._positions.get(index)
+        if position is None or self._decided[position]:
+            return None
+        return self._fate_if_lost(None)
+
+    def _fate_if_lost(self, error: Exception | None) -> Fate:
+        why = str(error) if error is not None else "the delivery was not finished"
+        code = "4.5.0" if isinstance(error, RemoteProtocolError) else "4.4.2"
+        return Fate(
+            # RFC 1047: the server may have taken responsibility, and we cannot know
+            status=Status.UNCERTAIN if self.end_sent else Status.DEFERRED,
+            reply=Reply.made_here(451 if code == "4.5.0" else 421, f"{code} {why}"),
+            phase=Phase.FINAL if self.end_sent else self.phase,
+            endpoint=self._link.endpoint,
+            error=error,
+            moves=None if self.end_sent else TRANSIENT,
+        )
+
+    def _settle(self, position: int, status: Status, reply: Reply, phase: Phase) -> None:
+        self._decided[position] = True
+        self._delivery.settle(self._indexes[position], self._fate(status, reply, phase))
+
+    def _settle_all(self, status: Status, reply: Reply, phase: Phase) -> None:
+        fate = self._fate(status, reply, phase)
+        for position, index in enumerate(self._indexes):
+            if not self._decided[position]:
+                self._decided[position] = True
+                self._delivery.settle(index, fate)
+
+    def _fate(self, status: Status, reply: Reply, phase: Phase) -> Fate:
+        return Fate(
+            status=status,
+            reply=reply,
+            phase=phase,
+            endpoint=self._link.endpoint,
+            moves=TRANSIENT if status is Status.DEFERRED else None,
+        )
+
+
+def _said(reply: Reply) -> Status:
+    """Return what a server's reply says of those it is about."""
+    return {2: Status.DELIVERED, 4: Status.DEFERRED}.get(reply.digit, Status.REJECTED)
+
+
+def _means_too_many(reply: Reply) -> bool:
+    enhanced = reply.enhanced
+    return reply.code in (452, 552) and (enhanced is None or (enhanced.subject, enhanced.detail) == (5, 3))
+
+
+def _hear_reset(event: Answered) -> None:
+    if event.reply.digit != 2:
+        raise RemoteProtocolError("RSET was refused", event.reply)
+
+
