@@ -34,10 +34,11 @@ from smtpstate._commands import (
 )
 from smtpstate._config import TargetConfig, Timeouts
 from smtpstate._connection import Connection
+from smtpstate._courier import Courier, forwarding
 from smtpstate._delivery import Attempt, Delivery
 from smtpstate._dialogue import Dialogue
 from smtpstate._endpoints import Endpoint
-from smtpstate._envelope import Envelope, Recipient
+from smtpstate._envelope import DeliverBy, Envelope, Recipient
 from smtpstate._errors import (
     ConfigError,
     DeadlinePassed,
@@ -67,7 +68,6 @@ from smtpstate._events import (
     ServiceClosing,
     TlsReady,
 )
-from smtpstate._forward import forwarding
 from smtpstate._limits import Limits
 from smtpstate._machine import TRANSITIONS, State
 from smtpstate._message import Message, Source
@@ -111,8 +111,10 @@ __all__ = [
     "ConnectionEnded",
     "Content",
     "ContentWanted",
+    "Courier",
     "Data",
     "DeadlinePassed",
+    "DeliverBy",
     "Delivery",
     "DeliveryFailed",
     "Dialogue",

@@ -22,28 +22,26 @@ def checked_address(address: object, what: str) -> str:
             blank or an angle bracket outside quotes, or has quotes that do not
             balance or that not everybody would see.
     """
-    if not isinstance(address, str):
-        raise LocalProtocolError(f"{what} is a str, not {type(address).__name__}")
-    if _PLAIN.fullmatch(address):
+    if isinstance(address, str) and _PLAIN.fullmatch(address):
         return address
-    if not address:
-        raise LocalProtocolError(f"{what} is empty")
-    checked_line(address, what)
-    fault = _fault(address)
+    text = checked_line(address, what)
+    fault = _fault(text)
     if fault is not None:
-        raise LocalProtocolError(f"{what} {fault}: {address!r}")
-    return address
+        raise LocalProtocolError(f"{what} {fault}: {text!r}")
+    return text
 
 
 def domain_of(address: str) -> str:
     """Return what follows the last ``@`` outside quotes, or nothing (``postmaster``)."""
-    local, at, domain = address.rpartition("@")
+    local, _, domain = address.rpartition("@")
     # A quoted local part may hold "@"; a domain never holds a quote.
-    return domain if at and local and '"' not in domain else ""
+    return domain if local and '"' not in domain else ""
 
 
 def _fault(address: str) -> str | None:
     """Say what keeps ``address`` from staying within its brackets."""
+    if not address:
+        return "is empty"
     quoted = escaped = False
     for c in address:
         if quoted and escaped:

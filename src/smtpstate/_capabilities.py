@@ -9,7 +9,8 @@ from typing import final
 from smtpstate._replies import Reply
 
 # RFC 5321 §4.1.1.1: ehlo-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-").
-# "AUTH=PLAIN" is an old spelling of "AUTH PLAIN" that is still in use.
+# "AUTH=PLAIN" is an old spelling of "AUTH PLAIN" that is still in use. Blanks at the end are
+# left to the parameters: matched apart, a line of blanks could be cut in as many ways as it is long.
 _LINE = re.compile(rb"[ \t]*([A-Za-z0-9][A-Za-z0-9_.-]*)(?:[ \t=]([\x20-\x7e\t]*))?")
 
 

@@ -393,7 +393,7 @@ class Help(Command):
 
 
 # What relays tell about the client behind them; the values are xtext (RFC 3461 §4).
-_ATTRIBUTES = ("NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "DESTPORT", "IDENT", "SOURCE")
+ATTRIBUTES = ("NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "DESTPORT", "IDENT", "SOURCE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,7 +404,7 @@ class _AboutClient(Command):
         if not self.attributes:
             raise LocalProtocolError(f"{self.verb} needs an attribute")
         for name, value in self.attributes:
-            if name not in _ATTRIBUTES:
+            if name not in ATTRIBUTES:
                 raise LocalProtocolError(f"not an attribute of {self.verb}: {name!r}")
             xtext(value)
 

@@ -90,6 +90,7 @@ class _Sent:
     command: Command
     row: Row
     octets: int  #: its part of the window of unanswered octets (RFC 2920 §3.1)
+    after: int  #: octets that had been received when it was sent
 
 
 @final
@@ -103,6 +104,8 @@ class Connection:
 
     __slots__ = (
         "_accepted",
+        "_begins",
+        "_challenges",
         "_encoder",
         "_ended",
         "_failure",
@@ -110,8 +113,8 @@ class Connection:
         "_machine",
         "_parser",
         "_pending",
-        "_premature",
         "_protocol",
+        "_received",
         "capabilities",
         "outstanding_octets",
     )
@@ -126,12 +129,14 @@ class Connection:
         self._pending: deque[_Sent] = deque()
         self._accepted: deque[Rcpt] = deque()  # of the transaction whose replies are under way
         self._encoder = DataEncoder()
-        self._premature = False  # octets were held when the command that is now due was sent
+        self._received = 0  # octets in all
+        self._begins = 0  # how many of them came before the reply that is next
+        self._challenges = 0  # of the SASL exchange under way
         self._ended = False  # the stream has
         self._failure: RemoteProtocolError | None = None
         self.capabilities = Capabilities()  #: what the server offers, since its last answer to EHLO or LHLO
         self.outstanding_octets = 0  #: of commands that are not yet answered
-        self._await(Opening(), 0)
+        self._pend(Opening(), self._machine.send(Opening()), 0)
 
     # What is known.
 
@@ -205,7 +210,7 @@ class Connection:
         if isinstance(command, EndOfContent):
             return self._end(command, row)
         wire = bytes(command)
-        self._pend(_Sent(command, row, len(wire)))
+        self._pend(command, row, len(wire))
         return wire
 
     def tls_started(self) -> None:
@@ -215,9 +220,15 @@ class Connection:
 
         Raises:
             LocalProtocolError: no handshake was due.
+            RemoteProtocolError: octets came between the answer to STARTTLS and
+                the handshake.
         """
         started = TlsStarted()
+        if self._pending:
+            raise LocalProtocolError(f"cannot begin TLS before {self._pending[-1].command.verb} is answered")
         row = self._machine.send(started)
+        if self._parser.holds_octets:
+            raise self._failed(_injected())
         self._machine.answered(started, row, 2, outstanding=False)
         self.capabilities = Capabilities()
 
@@ -238,17 +249,12 @@ class Connection:
             # RFC 2033 §4.2: one reply for each accepted recipient, and there is none
             self._machine.answered(command, row, 2, outstanding=False)
         else:
-            self._pend(_Sent(command, row, 3))
+            self._pend(command, row, 3)
         return wire
 
-    def _await(self, command: Command, octets: int) -> None:
-        self._pend(_Sent(command, self._machine.send(command), octets))
-
-    def _pend(self, sent: _Sent) -> None:
-        if not self._pending:
-            self._premature = self._parser.holds_octets
-        self._pending.append(sent)
-        self.outstanding_octets += sent.octets
+    def _pend(self, command: Command, row: Row, octets: int) -> None:
+        self._pending.append(_Sent(command, row, octets, self._received))
+        self.outstanding_octets += octets
 
     # What is received.
 
@@ -268,6 +274,7 @@ class Connection:
             if self._parser.unread > self._limits.unread:
                 raise LocalProtocolError("call next_event until it returns NEED_DATA before giving more octets")
             self._parser.feed(data)
+            self._received += len(data)
 
     def next_event(self) -> Event | NeedData:
         """Return the next thing that has fully happened, matched to its command.
@@ -288,12 +295,16 @@ class Connection:
         try:
             reply = self._parser.next()
             if reply is not None:
-                return self._match(reply)
+                began, self._begins = self._begins, self._received - self._parser.unread
+                return self._match(reply, began)
         except RemoteProtocolError as failure:
-            self._failure = failure
-            self._machine.close()
-            raise
+            raise self._failed(failure) from None
         return self._end_of_stream() if self._ended else NEED_DATA
+
+    def _failed(self, failure: RemoteProtocolError) -> RemoteProtocolError:
+        self._failure = failure
+        self._machine.close()
+        return failure
 
     def _end_of_stream(self) -> Event | NeedData:
         unanswered = tuple(sent.command for sent in self._pending)
@@ -307,15 +318,13 @@ class Connection:
         self._accepted.clear()
         self.outstanding_octets = 0
 
-    def _match(self, reply: Reply) -> Event:
+    def _match(self, reply: Reply, began: int) -> Event:
         if reply.code == 421:
             return self._closing(reply)
-        if not self._pending:
+        if not self._pending or began < self._pending[0].after:
             return self._unasked(reply)
         sent = self._pending[0]
         kind = sent.command.kind
-        if self._premature:
-            self._check_timeliness(kind, reply)
         _check_class(kind, reply)
         if self._accepted and self._protocol is Protocol.LMTP and kind in (EndOfContent, LastBdat):
             return self._delivered(sent, reply)
@@ -329,8 +338,9 @@ class Connection:
         if kind is Xclient and reply.digit == 2:
             self.capabilities = Capabilities()
         elif kind is StartTls and reply.digit == 2 and self._parser.holds_octets:
-            # RFC 3207 §6: what came in clear must not pass for something said inside TLS
-            raise RemoteProtocolError("octets followed the answer to STARTTLS in clear")
+            raise _injected()
+        elif kind in (AuthBegin, AuthResponse, AuthAbort):
+            self._count_challenges(kind, reply)
         return _EVENTS.get(kind, {}).get(reply.digit, CommandAnswered)(reply, sent.command)
 
     def _pop(self, sent: _Sent, digit: int) -> None:
@@ -362,18 +372,18 @@ class Connection:
         self._over()
         return ServiceClosing(reply, unanswered, recipient)
 
+    def _count_challenges(self, kind: type[Command], reply: Reply) -> None:
+        self._challenges = (0 if kind is AuthBegin else self._challenges) + (reply.digit == 3)
+        if self._challenges > self._limits.challenges:
+            raise RemoteProtocolError(f"AUTH has more than {self._limits.challenges} challenges", reply)
+
     def _unasked(self, reply: Reply) -> Event:
         if self._machine.state is State.DATA and reply.digit in (4, 5):
-            # The server refuses the message while it is being sent.
+            # The server refuses the message while it is being sent. If its end left meanwhile,
+            # nobody knows whether that will be answered too.
             self._over()
             return MessageAnswered(reply, EndOfContent(), early=True)
-        raise RemoteProtocolError("a reply came that nobody asked for", reply)
-
-    def _check_timeliness(self, kind: type[Command], reply: Reply) -> None:
-        self._premature = False
-        # A refusal of the message may begin before its end and be complete only after it.
-        if kind is not EndOfContent or reply.digit in (2, 3):
-            raise RemoteProtocolError("a reply came before its command was sent", reply)
+        raise RemoteProtocolError("a reply came that nobody had asked for", reply)
 
 
 def _check_class(kind: type[Command], reply: Reply) -> None:
@@ -382,3 +392,8 @@ def _check_class(kind: type[Command], reply: Reply) -> None:
         possible = _POSITIVE.get(kind)
         if reply.code not in possible if possible is not None else digit == 3:
             raise RemoteProtocolError(f"{kind.verb} cannot be answered with {reply.code}", reply)
+
+
+def _injected() -> RemoteProtocolError:
+    # RFC 3207 §6: what came in clear must not pass for something said inside TLS
+    return RemoteProtocolError("octets followed the answer to STARTTLS in clear")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
@@ -47,8 +47,10 @@ class Fate:
     error: Exception | None = None
     #: what has to be among a target's ``failover`` words for the next endpoint to be tried
     moves: str | None = None
+    #: the server lacks what the message needs: any other word, of any other server, tells more
+    lacking: bool = False
 
-    def outcome(self, recipient: str) -> Outcome:
+    def outcome(self, recipient: str, notes: tuple[str, ...]) -> Outcome:
         """Return this as the outcome of ``recipient``."""
         return Outcome(
             recipient=recipient,
@@ -57,11 +59,20 @@ class Fate:
             phase=self.phase,
             endpoint=self.endpoint,
             error=self.error,
+            notes=notes,
         )
 
 
 _PHASES = tuple(Phase)
 _NOTHING = Fate(status=Status.DEFERRED, reply=_NOT_BEGUN, phase=Phase.CONNECT)
+
+
+def _tells_more(fate: Fate, before: Fate) -> bool:
+    if fate.lacking or before.lacking:
+        return before.lacking
+    if fate.status is not Status.DEFERRED:
+        return True
+    return _PHASES.index(fate.phase) >= _PHASES.index(before.phase)
 
 
 @final
@@ -76,7 +87,7 @@ class Delivery:
         LocalProtocolError: there is no recipient.
     """
 
-    __slots__ = ("_attempts", "_fates", "_pending", "_reader", "envelope", "message")
+    __slots__ = ("_attempts", "_fates", "_notes", "_pending", "_reader", "envelope", "message")
 
     def __init__(self, envelope: Envelope, message: Message | Readable | Callable[[], Readable]) -> None:
         if not envelope.recipients:
@@ -85,6 +96,7 @@ class Delivery:
         self.message = Message.of(message)
         self._fates: list[Fate | None] = [None] * len(envelope.recipients)
         self._attempts: list[Attempt] = []
+        self._notes: dict[int | None, list[str]] = {}
         self._reader = Reader(self.message)
         # What the undecided recipients of a transaction under way would become if it were lost now.
         self._pending: Callable[[int], Fate | None] | None = None
@@ -93,7 +105,7 @@ class Delivery:
     def outcomes(self) -> tuple[Outcome, ...]:
         """What became of each recipient, in the order of the envelope, duplicates kept."""
         return tuple(
-            self._fate(index).outcome(recipient.address)
+            self._fate(index).outcome(recipient.address, self._notes_of(index))
             for index, recipient in enumerate(self.envelope.recipients)
         )
 
@@ -125,12 +137,14 @@ class Delivery:
     def settle(self, index: int, fate: Fate) -> None:
         """Record what became of a recipient; of several failures the most telling is kept."""
         before = self._fates[index]
-        if (
-            before is None
-            or fate.status is not Status.DEFERRED
-            or _PHASES.index(fate.phase) >= _PHASES.index(before.phase)
-        ):
+        if before is None or _tells_more(fate, before):
             self._fates[index] = fate
+
+    def note(self, notes: Mapping[int | None, Iterable[str]]) -> None:
+        """Add notes on what could not be passed on: of one recipient, or under None of all."""
+        for index, texts in notes.items():
+            known = self._notes.setdefault(index, [])
+            known += [text for text in texts if text not in known]
 
     def tried(self, attempt: Attempt) -> None:
         """Record that an endpoint was tried."""
@@ -147,6 +161,11 @@ class Delivery:
                 return None
             self._reader = Reader(self.message)
         return self._reader
+
+    def _notes_of(self, index: int) -> tuple[str, ...]:
+        if not self._notes:
+            return ()
+        return (*self._notes.get(None, ()), *self._notes.get(index, ()))
 
     def _fate(self, index: int) -> Fate:
         pending = self._pending(index) if self._pending else None

@@ -32,8 +32,7 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         text = str(self)
-        if not text.isprintable() or " " in text:
-            raise _refused(text, "blanks and control characters are not allowed")
+        _check_visible(text)
         if self.scheme == "unix":
             _check_path(text, self.path)
             if self.host or self.port:
@@ -55,6 +54,7 @@ class Endpoint:
         Raises:
             ConfigError: ``text`` is none; the message says why.
         """
+        _check_visible(text)
         if text.startswith("unix:@"):
             return cls("unix", path=text.removeprefix("unix:"))
         scheme, colon, rest = text.partition("://")
@@ -86,6 +86,11 @@ class Endpoint:
 
 def _refused(text: str, why: str) -> ConfigError:
     return ConfigError(f"not an endpoint: {text!r}: {visible(why)}")
+
+
+def _check_visible(text: str) -> None:
+    if not text.isprintable() or " " in text:
+        raise _refused(text, "blanks and control characters are not allowed")
 
 
 def _check_path(text: str, path: str) -> None:

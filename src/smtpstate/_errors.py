@@ -74,3 +74,7 @@ class DeliveryFailed(SmtpStateError):
     def __init__(self, message: str, delivery: Delivery) -> None:
         super().__init__(message)
         self.delivery = delivery
+
+    def __reduce__(self) -> tuple[type[DeliveryFailed], tuple[str, Delivery]]:
+        """Let a job queue copy it to another process."""
+        return type(self), (str(self), self.delivery)

@@ -38,7 +38,7 @@ class Answered(Event):
 @final
 @dataclass(frozen=True, slots=True)
 class Greeted(Answered):
-    """The server has greeted with 220 and may be talked to (RFC 5321 §3.1)."""
+    """The server has greeted; it may be talked to if with 220, else the connection is over (RFC 5321 §3.1)."""
 
 
 @final

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
-from smtpstate._commands import Content, Data, EndOfContent
+from smtpstate._commands import Bdat, Command, Content, Data, EndOfContent
+from smtpstate._content import LineEnds
 from smtpstate._events import Answered
-from smtpstate._link import Link
+from smtpstate._link import Link, Listener
 from smtpstate._outcomes import Phase
+from smtpstate._plan import Plan
 from smtpstate._reader import Reader
 from smtpstate._requests import Steps
 from smtpstate._transaction import Transaction
 
 
-def exchange(link: Link, transaction: Transaction, reader: Reader) -> Steps[None]:
+def exchange(link: Link, transaction: Transaction, plan: Plan) -> Steps[None]:
     """Carry one message over the link, up to the last reply that is due.
 
     Raises:
         TransportError, RemoteProtocolError, Closing: as ``Link.hear``.
+        Spoiled: the message was refused before its end.
+        NotSevenBit: the message turned out to be what the server cannot take.
         Exception: whatever the caller's source raises.
     """
-    yield from reader.peek()  # a source that fails at once costs the server nothing
-    yield from name_recipients(link, transaction)
-    if not transaction.hopeless:
-        link.submit(Data(), transaction.hear_data)
+    yield from begin(link, transaction, plan)
     yield from settle(link)
-    if transaction.go_ahead:
+
+
+def begin(link: Link, transaction: Transaction, plan: Plan) -> Steps[None]:
+    """Say envelope and message; the end of it may still be waiting for the flight to leave."""
+    yield from name_recipients(link, transaction)
+    chunk = small_chunk(link, plan)
+    if chunk is not None:
+        yield from send_at_once(link, transaction, plan.reader, chunk)
+    elif plan.binary or (link.chunks and not link.pipelines):
+        yield from settle(link)
         if transaction.has_recipients:
-            yield from send_content(link, transaction, reader)
-            yield from settle(link)
-        else:
-            yield from send_nothing(link)
+            yield from send_chunks(link, transaction, plan)
+    else:
+        yield from send_data(link, transaction, plan.reader)
 
 
 def name_recipients(link: Link, transaction: Transaction) -> Steps[None]:
@@ -41,10 +50,14 @@ def name_recipients(link: Link, transaction: Transaction) -> Steps[None]:
         line = next(envelope, None)
         if line is None:
             return
-        command, listener = line
-        yield from link.make_room(len(bytes(command)))
-        link.submit(command, listener)
+        yield from submit_in_window(link, *line)
         link.phase = Phase.RCPT
+
+
+def submit_in_window(link: Link, command: Command, listener: Listener) -> Steps[None]:
+    """Submit a command as soon as the window has room for all of it."""
+    yield from link.make_room(len(bytes(command)))
+    link.submit(command, listener)
 
 
 def settle(link: Link) -> Steps[None]:
@@ -52,6 +65,79 @@ def settle(link: Link) -> Steps[None]:
     yield from link.flush()
     while link.conn.outstanding:
         yield from link.hear()
+
+
+# By BDAT (RFC 3030).
+
+
+def small_chunk(link: Link, plan: Plan) -> Bdat | None:
+    """Return the whole message as one chunk, where sending it behind the envelope saves a round trip."""
+    whole = plan.reader.whole
+    if whole is None or not (link.chunks and link.pipelines) or not link.fits_window(len(whole)):
+        return None
+    plan.reader.check_whole()
+    if not plan.binary:
+        lines = LineEnds()
+        whole = lines.encode(whole) + lines.finish()
+    return Bdat(whole, last=True) if link.fits_window(len(whole)) else None
+
+
+def send_at_once(link: Link, transaction: Transaction, reader: Reader, chunk: Bdat) -> Steps[None]:
+    """Send the message behind an envelope that is not answered yet."""
+    if link.reused:
+        # The server may have closed this connection while it was idle. That is harmless
+        # as long as nothing of the message has left.
+        while not transaction.sender_answered:
+            yield from link.flush()
+            yield from link.hear()
+    yield from link.make_room(len(bytes(chunk)))
+    if transaction.hopeless:
+        return
+    link.phase = Phase.CONTENT
+    reader.begun = True
+    transaction.content_follows()
+    link.submit(chunk, transaction.hear_final)
+    transaction.end_submitted()
+    link.phase = Phase.FINAL
+
+
+def send_chunks(link: Link, transaction: Transaction, plan: Plan) -> Steps[None]:
+    """Send the message as chunks, a few of them unanswered; the last one stays in the flight."""
+    link.phase = Phase.CONTENT
+    lines = None if plan.binary else LineEnds()
+    transaction.go_ahead = True
+    while True:
+        block = yield from plan.reader.read()
+        last = plan.reader.ended
+        chunk = block if lines is None else lines.encode(block)
+        if last and lines is not None:
+            chunk += lines.finish()
+        while not link.may_send_chunk:
+            yield from link.hear()
+        if last:
+            break
+        if chunk:
+            link.submit(Bdat(chunk), transaction.hear_chunk)
+            yield from link.flush()
+            yield from link.glance()
+    link.submit(Bdat(chunk, last=True), transaction.hear_final)
+    transaction.end_submitted()
+    link.phase = Phase.FINAL
+
+
+# By DATA (RFC 5321 §4.1.1.4).
+
+
+def send_data(link: Link, transaction: Transaction, reader: Reader) -> Steps[None]:
+    """Say DATA behind the envelope, and send the message if the server wants it."""
+    if not transaction.hopeless:
+        link.submit(Data(), transaction.hear_data)
+    yield from settle(link)
+    if transaction.go_ahead:
+        if transaction.has_recipients:
+            yield from send_content(link, transaction, reader)
+        else:
+            yield from send_nothing(link)
 
 
 def send_content(link: Link, transaction: Transaction, reader: Reader) -> Steps[None]:
@@ -65,12 +151,9 @@ def send_content(link: Link, transaction: Transaction, reader: Reader) -> Steps[
         if not reader.ended:
             yield from link.flush()
             yield from link.glance()  # a server may refuse long before the end
-            if transaction.spoiled:
-                link.broken = True
-                return
-    link.phase = Phase.FINAL
     link.submit(EndOfContent(), transaction.hear_final)
     transaction.end_submitted()
+    link.phase = Phase.FINAL
 
 
 def send_nothing(link: Link) -> Steps[None]:

@@ -50,12 +50,14 @@ class Link:
         "_greeting",
         "_limits",
         "_listeners",
+        "_most_messages",
         "_out",
         "_since",
         "_timeouts",
         "_trace",
         "_window",
         "broken",
+        "chunking",
         "conn",
         "connected",
         "endpoint",
@@ -63,8 +65,11 @@ class Link:
         "phase",
         "pipelining",
         "requested",
+        "reused",
+        "stale",
         "submitted",
         "tls",
+        "transactions",
     )
 
     def __init__(
@@ -77,13 +82,18 @@ class Link:
         limits: Limits,
         trace: Trace | None = None,
         ends: float | None = None,
+        most_messages: int | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.conn = Connection(protocol, limits=limits, encrypted=endpoint.implicit_tls)
         self.connected: Connected | None = None
         self.tls: Negotiated | None = None
         self.phase = Phase.CONNECT
-        self.pipelining = True  #: the target's off-switch; the server must offer it, too
+        self.pipelining = True  #: the target's off-switch for PIPELINING
+        self.chunking = True  #: the target's off-switch for CHUNKING
+        self.reused = False  #: it was idle before, and may have been closed by the server meanwhile
+        self.stale = False  #: it was found dead when it was to be used again
+        self.transactions = 0  #: how many it has carried
         self.broken = False  #: out of step, or out of reach: to be closed without a word
         self.submitted = 0  #: octets submitted so far
         self.requested = 0  #: octets whose sending has been requested so far, whether or not it succeeded
@@ -91,6 +101,7 @@ class Link:
         self._clock = clock
         self._timeouts = timeouts
         self._limits = limits
+        self._most_messages = most_messages
         self._trace = trace
         self._cap = ends
         self._window = limits.unix_window if endpoint.is_unix else limits.window
@@ -117,11 +128,39 @@ class Link:
             timeout = self._timeouts.submission if final else self._timeouts.command
         return self._capped(self._since + timeout)
 
+    def reuse(self, ends: float | None) -> None:
+        """Begin another delivery, all of which ends at ``ends``, on a connection that was idle."""
+        self.reused = True
+        self._cap = ends
+
+    def ends_at(self, ends: float | None) -> None:
+        """Let no deadline be later than ``ends``."""
+        self._cap = ends
+
     # What is known.
 
     def offers(self, keyword: str) -> bool:
         """Return whether the server offers an extension."""
         return keyword in self.conn.capabilities
+
+    @property
+    def pipelines(self) -> bool:
+        """Whether commands may leave in groups (RFC 2920)."""
+        return self.pipelining and self.offers("PIPELINING")
+
+    @property
+    def chunks(self) -> bool:
+        """Whether the message may be sent by BDAT (RFC 3030)."""
+        return self.chunking and self.offers("CHUNKING")
+
+    @property
+    def may_send_chunk(self) -> bool:
+        """Whether another BDAT may leave now."""
+        return self.conn.outstanding < (self._limits.chunks if self.pipelines else 1)
+
+    def fits_window(self, octets: int) -> bool:
+        """Return whether so much content can ever follow unanswered commands."""
+        return octets + _RESERVE <= self._window
 
     @property
     def patience(self) -> float:
@@ -133,6 +172,22 @@ class Link:
         """Whether the connection is in step, with nothing under way: it may carry another message."""
         conn = self.conn
         return not (self.broken or conn.closed or conn.outstanding or conn.holds_octets or self._out)
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether another message may be begun now, although others are not answered yet."""
+        return not (self.broken or self.conn.closed) and self.pipelines and not self.spent
+
+    @property
+    def spent(self) -> bool:
+        """Whether it has carried as many messages as we give to one connection, or the server takes."""
+        limits = (self._most_messages, self.conn.capabilities.limit("MAILMAX"))
+        return any(limit is not None and self.transactions >= limit for limit in limits)
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything waits to be sent or answered."""
+        return bool(self.conn.outstanding or self._out)
 
     def has_room(self, octets: int = _RESERVE) -> bool:
         """Return whether ``octets`` more may leave without waiting for an answer (RFC 2920 §3.1)."""

@@ -187,8 +187,9 @@ class Machine:
             kind = command.kind
             if kind in _ONCE:
                 self._spent.add(_ONCE[kind])
-            elif kind is Xclient:
-                self._spent.discard(AuthBegin)  # another client, who has not authenticated
+            elif kind in (Xclient, TlsStarted):
+                # Another client, or RFC 3207 §4.2: the server must forget what it knew.
+                self._spent.discard(AuthBegin)
         if not outstanding:
             self.ahead = self.state
 

@@ -96,7 +96,7 @@ def _begins_anew(source: object) -> bool:
 
 
 def _is_readable(source: Readable | Callable[[], Readable]) -> TypeGuard[Readable]:
-    return (
+    return not isinstance(source, str) and (
         isinstance(source, (bytes, bytearray, memoryview, MimeMessage, Iterable, AsyncIterable))
         or hasattr(source, "__fspath__")
         or hasattr(source, "read")

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from copy import copy
-from email.generator import BytesGenerator
 from email.message import Message as MimeMessage
-from io import BytesIO
 from typing import final
 
 from smtpstate._content import StrictLineEnds
 from smtpstate._errors import LocalProtocolError
 from smtpstate._message import Message, Source
+from smtpstate._mime import written
 from smtpstate._requests import Pull, Steps
 
 #: Octets read and sent at a time.
 BLOCK = 65536
 
 
+class NotSevenBit(Exception):
+    """The message turned out to be 8bit, which the server cannot take; never leaves the core."""
+
+
 @final
 class Reader:
     """One reading of a message, from its start to its end, in constant memory."""
 
-    __slots__ = ("_at", "_data", "_held", "_opened", "_seen", "_source", "_strict", "begun", "ended", "message")
+    __slots__ = ("_at", "_data", "_held", "_opened", "_refuse_eight_bit", "_seen", "_source", "_strict",
+    "begun", "ended", "message")
 
     def __init__(self, message: Message) -> None:
         self.message = message
@@ -34,11 +37,38 @@ class Reader:
         self._held = bytearray()  # pulled and not yet read
         self._seen = 0
         self._strict = StrictLineEnds() if message.line_ends == "strict" else None
+        self._refuse_eight_bit = False
+
+    def rewritten(self, octets: bytes) -> Reader:
+        """Return a reader of the same message in another form."""
+        reader = Reader(self.message)
+        reader._data = octets
+        reader._opened = True
+        return reader
+
+    def refuse_eight_bit(self) -> None:
+        """Stop at the first octet beyond ASCII: the server cannot take it."""
+        self._refuse_eight_bit = True
 
     @property
-    def can_restart(self) -> bool:
-        """Whether the message can still be had from its start."""
-        return not self.begun or self.message.can_be_read_again
+    def whole(self) -> bytes | None:
+        """The whole message, where it is all at hand after ``peek``."""
+        if self._data is not None:
+            return self._data
+        return bytes(self._held) if self._opened and self._source is None else None
+
+    @property
+    def size(self) -> int | None:
+        """Octets that the server will see, doubled dots left out (RFC 1870 §5); None if not known."""
+        whole = self.whole
+        if whole is None:
+            return self.message.size
+        if self.message.line_ends == "binary":
+            return len(whole)
+        pairs = whole.count(b"\r\n")
+        ends = whole.count(b"\n") + whole.count(b"\r")
+        unfinished = whole[-1:] not in (b"\n", b"\r", b"")
+        return len(whole) + (ends - 2 * pairs) + 2 * unfinished
 
     def peek(self) -> Steps[bytes]:
         """Return the first block, at most ``BLOCK`` octets; ``read`` returns it again."""
@@ -52,7 +82,8 @@ class Reader:
 
         Raises:
             LocalProtocolError: the message breaks a promise: its size, its
-                line ends.
+                line ends, that it is 7bit.
+            NotSevenBit: it is 8bit, and the server cannot take that.
             Exception: whatever the caller's source raises.
         """
         yield from self._prepare()
@@ -65,8 +96,14 @@ class Reader:
             block = bytes(self._held[:BLOCK])
             del self._held[:BLOCK]
             self.ended = self._source is None and not self._held
-        self._check(block)
+        self._check(block, ended=self.ended, seen=self._seen, strict=self._strict)
+        self._seen += len(block)
         return block
+
+    def check_whole(self) -> None:
+        """Check the whole message, which must be at hand, without taking it; raises as ``read``."""
+        strict = StrictLineEnds() if self._strict is not None else None
+        self._check(self.whole or b"", ended=True, seen=0, strict=strict)
 
     def _prepare(self) -> Steps[None]:
         """Have a whole block at hand, or all that is left."""
@@ -88,25 +125,18 @@ class Reader:
         else:
             self._source = Source(Message(readable))
 
-    def _check(self, block: bytes) -> None:
-        if self._strict is not None:
-            self._strict.check(block)
-            if self.ended:
-                self._strict.finish()
-        self._seen += len(block)
+    def _check(self, block: bytes, *, ended: bool, seen: int, strict: StrictLineEnds | None) -> None:
+        if strict is not None:
+            strict.check(block)
+            if ended:
+                strict.finish()
+        if not block.isascii():
+            if self._refuse_eight_bit:
+                raise NotSevenBit
+            if self.message.eight_bit is False:
+                raise LocalProtocolError("the message was said to be 7bit and holds 8bit octets")
         size = self.message.size
-        if size is not None and (self._seen > size or (self.ended and self._seen < size)):
-            raise LocalProtocolError(
-                f"the message was said to have {size} octets and has {'more' if self._seen > size else self._seen}"
-            )
-
-
-def written(message: MimeMessage) -> bytes:
-    """Return a message as octets; Bcc and Resent-Bcc are not sent (RFC 5322 §3.6.3)."""
-    message = copy(message)
-    del message["Bcc"]
-    del message["Resent-Bcc"]
-    buffer = BytesIO()
-    policy = message.policy.clone(linesep="\r\n", mangle_from_=False)
-    BytesGenerator(buffer, policy=policy).flatten(message)
-    return buffer.getvalue()
+        seen += len(block)
+        if size is not None and (seen > size or (ended and seen < size)):
+            has = "more" if seen > size else str(seen)
+            raise LocalProtocolError(f"the message was said to have {size} octets and has {has}")

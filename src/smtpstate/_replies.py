@@ -177,6 +177,4 @@ class ReplyParser:
                 f"not with {start[:4].decode('ascii', 'replace')!r}"
             )
         if self._code and not self._code.startswith(code):
-            raise RemoteProtocolError(
-                f"reply changes its code from {self._code.decode()} to {code.decode()}"
-            )
+            raise RemoteProtocolError(f"reply changes its code from {self._code.decode()} to {code.decode()}")

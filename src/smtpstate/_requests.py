@@ -14,10 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final
 
 if TYPE_CHECKING:
+    from smtpstate._delivery import Delivery
     from smtpstate._endpoints import Endpoint
     from smtpstate._message import Source
     from smtpstate._tls import TlsClient
@@ -145,3 +147,34 @@ class Pull(Request):
     def __iter__(self) -> Steps[bytes]:
         answer: bytes = yield self
         return answer
+
+
+@final
+class Queue(Enum):
+    """The answers to ``Take`` where there is no delivery."""
+
+    LATER = "later"  #: there is none at hand, and more may come
+    END = "end"  #: there will be none
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Take(Request):
+    """Ask the caller for the next delivery of many."""
+
+    wait: bool  #: wait for it; otherwise the answer is ``Queue.LATER`` where there is none at hand
+
+    def __iter__(self) -> Steps[Delivery | Queue]:
+        answer: Delivery | Queue = yield self
+        return answer
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Give(Request):
+    """Give the caller a delivery of many whose recipients are all settled."""
+
+    delivery: Delivery
+
+    def __iter__(self) -> Steps[None]:
+        yield self

@@ -17,14 +17,16 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def checked_line(text: str, what: str) -> str:
+def checked_line(text: object, what: str) -> str:
     """Return ``text`` if it can stand within one command line.
 
     Raises:
-        LocalProtocolError: ``text`` holds a control character, or cannot be
-            written in UTF-8.
+        LocalProtocolError: ``text`` is no str, holds a control character, or
+            cannot be written in UTF-8.
     """
-    if text.isascii() and text.isprintable():
+    if not isinstance(text, str):
+        raise LocalProtocolError(f"{what} is a str, not {type(text).__name__}")
+    if text.isprintable():
         return text
     if _CONTROLS.search(text):
         raise LocalProtocolError(f"{what} holds a control character: {text!r}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import final
 
 from smtpstate._commands import Command, Mail, Rcpt, Rset
@@ -11,10 +11,19 @@ from smtpstate._errors import RemoteProtocolError
 from smtpstate._events import Answered, ContentWanted, RecipientDelivered
 from smtpstate._link import Closing, Link, Listener
 from smtpstate._outcomes import Phase, Status
+from smtpstate._plan import Plan
 from smtpstate._replies import Reply
 
 #: What ``failover`` calls a temporary refusal, and a connection that was lost.
 TRANSIENT = "transient"
+
+
+class Spoiled(Exception):
+    """The message was refused before its end, and the connection with it; never leaves the core."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(str(reply))
+        self.reply = reply
 
 
 @final
@@ -27,8 +36,10 @@ class Transaction:
 
     __slots__ = (
         "_accepted",
+        "_after",
         "_answered",
         "_asked",
+        "_content_at",
         "_decided",
         "_delivery",
         "_end_at",
@@ -36,26 +47,36 @@ class Transaction:
         "_indexes",
         "_link",
         "_mail",
+        "_plan",
         "_positions",
+        "_undecided",
+        "delivered",
         "go_ahead",
-        "spoiled",
+        "misplaced",
         "too_many",
     )
 
-    def __init__(self, link: Link, delivery: Delivery, indexes: Sequence[int]) -> None:
+    def __init__(
+        self, link: Link, delivery: Delivery, plan: Plan, *, after: Transaction | None = None
+    ) -> None:
+        self._after = after  # the one before, in whose flight this one may be
         self._link = link
         self._delivery = delivery
-        self._indexes = indexes
+        self._plan = plan
+        self._indexes = indexes = [index for index, _, _ in plan.recipients]
         self._positions: dict[int, int] = {}  # of the recipients; made when somebody asks
         self._decided = bytearray(len(indexes))
+        self._undecided = len(indexes)
         self._mail: Reply | None = None
         self._asked = 0  # recipients named so far
         self._answered = 0  # of them, how many are answered
         self._accepted: list[int] = []  # positions
         self._finals = 0  # how many of these have had LMTP's final reply
+        self._content_at: int | None = None  # what had been submitted when the message began
         self._end_at: int | None = None  # what had been submitted when the end of the message was
         self.go_ahead: bool | None = None  #: DATA's answer: whether the server awaits the message
-        self.spoiled = False  #: the message was refused before its end; the connection is of no more use
+        self.delivered = False  #: the server took the message, for one recipient at least
+        self.misplaced = False  #: MAIL came amid another transaction, and this one was not judged at all
         self.too_many: list[int] = []  #: recipients for whom a further transaction is worth trying
 
     # What is said.
@@ -64,13 +85,17 @@ class Transaction:
         """Yield MAIL and each RCPT, no further than makes sense by what is known at each step."""
         if self._link.conn.in_transaction:
             yield Rset(), _hear_reset
-        envelope = self._delivery.envelope
-        yield Mail(envelope.sender), self.hear_sender
-        for index in self._indexes:
+        plan = self._plan
+        yield Mail(plan.sender, plan.parameters), self.hear_sender
+        for _, address, parameters in plan.recipients:
             if self.refused:
                 return
             self._asked += 1
-            yield Rcpt(envelope.recipients[index].address), self.hear_recipient
+            yield Rcpt(address, parameters), self.hear_recipient
+
+    def content_follows(self) -> None:
+        """Note that what is submitted next is of the message."""
+        self._content_at = self._link.submitted
 
     def end_submitted(self) -> None:
         """Note that the end of the message stands in the next flight."""
@@ -114,9 +139,15 @@ class Transaction:
         return self._end_at is not None and self._link.requested >= self._end_at
 
     @property
+    def untouched(self) -> bool:
+        """Whether nothing has come of it: no answer to it, and nothing of the message has left."""
+        left = self._content_at is not None and self._link.requested > self._content_at
+        return self._mail is None and not left
+
+    @property
     def complete(self) -> bool:
-        """Whether every recipient is settled."""
-        return all(self._decided)
+        """Whether every recipient is settled, or the whole is to be begun anew."""
+        return self.misplaced or not self._undecided
 
     @property
     def phase(self) -> Phase:
@@ -134,7 +165,12 @@ class Transaction:
     def hear_sender(self, event: Answered) -> None:
         """Take MAIL's answer."""
         self._mail = event.reply
-        if self.refused:
+        after, self._after = self._after, None
+        if event.reply.code == 503 and after is not None and not after.delivered:
+            # The message before was refused after we had gone on, and some servers do not
+            # take that for the end of its transaction: 503 is about our haste.
+            self.misplaced = True
+        elif self.refused:
             self._settle_all(_said(event.reply), event.reply, Phase.MAIL)
 
     def hear_recipient(self, event: Answered) -> None:
@@ -162,10 +198,13 @@ class Transaction:
             self._settle_all(_said(event.reply), event.reply, Phase.DATA)
 
     def hear_chunk(self, event: Answered) -> None:
-        """Take the answer to a chunk that was not the last; a refusal is everyone's."""
+        """Take the answer to a chunk that was not the last; a refusal ends the message.
+
+        Raises:
+            Spoiled: it is one.
+        """
         if event.reply.digit != 2:
-            self.spoiled = True
-            self._settle_all(_said(event.reply), event.reply, Phase.CONTENT)
+            self.hear_early(event)
 
     def hear_final(self, event: Answered) -> None:
         """Take the final reply: everyone's in SMTP, in LMTP the next recipient's."""
@@ -176,13 +215,25 @@ class Transaction:
             self._settle(position, _said(reply), reply, Phase.FINAL)
         else:
             self._settle_all(_said(reply), reply, Phase.FINAL)
+        self.delivered = self.delivered or reply.digit == 2
 
     def hear_early(self, event: Answered) -> None:
-        """Take a refusal that came while the message was being sent: it is everyone's."""
-        self.spoiled = True
+        """Take a refusal that came while the message was being sent: it is everyone's.
+
+        Raises:
+            Spoiled: always.
+        """
         self._settle_all(_said(event.reply), event.reply, Phase.CONTENT)
+        raise Spoiled(event.reply)
 
     # When it ends otherwise.
+
+    def ended(self, failure: Exception) -> None:
+        """Take whatever ended the connection."""
+        if isinstance(failure, Closing):
+            self.closed(failure)
+        else:
+            self.lost(failure)
 
     def closed(self, closing: Closing) -> None:
         """Take 421: it answers everything that is unanswered, but only one recipient of LMTP's last."""
@@ -197,10 +248,14 @@ class Transaction:
 
     def lost(self, error: Exception) -> None:
         """Settle whoever is not settled: the connection is gone, or not to be believed any more."""
-        fate = self._fate_if_lost(error)
+        self.settle_rest(self._fate_if_lost(error))
+
+    def settle_rest(self, fate: Fate) -> None:
+        """Settle whoever is not settled yet."""
         for position, index in enumerate(self._indexes):
             if not self._decided[position]:
                 self._decided[position] = True
+                self._undecided -= 1
                 self._delivery.settle(index, fate)
 
     def if_stopped_now(self, index: int) -> Fate | None:
@@ -227,14 +282,11 @@ class Transaction:
 
     def _settle(self, position: int, status: Status, reply: Reply, phase: Phase) -> None:
         self._decided[position] = True
+        self._undecided -= 1
         self._delivery.settle(self._indexes[position], self._fate(status, reply, phase))
 
     def _settle_all(self, status: Status, reply: Reply, phase: Phase) -> None:
-        fate = self._fate(status, reply, phase)
-        for position, index in enumerate(self._indexes):
-            if not self._decided[position]:
-                self._decided[position] = True
-                self._delivery.settle(index, fate)
+        self.settle_rest(self._fate(status, reply, phase))
 
     def _fate(self, status: Status, reply: Reply, phase: Phase) -> Fate:
         return Fate(

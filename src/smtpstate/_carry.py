@@ -1,0 +1,147 @@
+"""Carry one message over one open session, in as many transactions as the server wants."""
+
+from __future__ import annotations
+
+from typing import final
+
+from smtpstate._delivery import Attempt, Delivery, Fate
+from smtpstate._errors import DeadlinePassed, RemoteProtocolError, TransportError
+from smtpstate._exchange import exchange
+from smtpstate._link import Closing, Link
+from smtpstate._outcomes import Phase, Status
+from smtpstate._plan import NO_EIGHT_BIT, Plan, plan_for
+from smtpstate._reader import NotSevenBit, Reader
+from smtpstate._replies import Reply
+from smtpstate._requests import Steps
+from smtpstate._session import Refused
+from smtpstate._split import next_batch
+from smtpstate._transaction import TRANSIENT, Spoiled, Transaction
+
+_UNREADABLE = Reply.made_here(451, "4.3.0 the message could be read only once, and the server takes it in parts")
+
+
+@final
+class Ending:
+    """How an attempt ended, where it ended badly."""
+
+    __slots__ = ("error", "reply")
+
+    def __init__(self) -> None:
+        self.reply: Reply | None = None  #: the server's word that ended it
+        self.error: Exception | None = None  #: what ended it otherwise
+
+    def take(self, failure: Exception) -> None:
+        """Take a failure apart."""
+        if isinstance(failure, (Refused, Spoiled)):
+            self.reply = failure.reply
+        elif isinstance(failure, Closing):
+            self.reply = failure.event.reply
+        else:
+            self.error = failure
+
+    def attempt(self, link: Link, seconds: float) -> Attempt:
+        """Return it as an entry of the delivery's attempts."""
+        return Attempt(
+            endpoint=link.endpoint,
+            phase=link.phase,
+            remote=link.connected.remote if link.connected else None,
+            tls=link.tls,
+            reply=self.reply,
+            error=self.error,
+            seconds=seconds,
+        )
+
+
+def carry(delivery: Delivery, recipients: list[int], link: Link, ending: Ending) -> Steps[list[int]]:
+    """Carry the message to ``recipients`` over an open session.
+
+    Returns those who wait for another session: since the server limits how
+    much one carries, or since a connection that had been idle was dead.
+    """
+    waiting = recipients
+    while waiting and link.usable:
+        if link.spent:
+            return waiting
+        reader = delivery.reader()
+        if reader is None:
+            _settle(delivery, waiting, link, _UNREADABLE)
+            return []
+        batch, later = next_batch(delivery.envelope, waiting, link.conn.capabilities)
+        again = yield from transact(delivery, batch, reader, link, ending)
+        waiting = again + later
+    if waiting and not link.stale:
+        reply = ending.reply or Reply.made_here(421, f"4.4.2 {ending.error}")
+        _settle(delivery, waiting, link, reply)
+        return []
+    return waiting
+
+
+def transact(
+    delivery: Delivery, batch: list[int], reader: Reader, link: Link, ending: Ending
+) -> Steps[list[int]]:
+    """Carry the message to some recipients; return those for whom a further transaction makes sense."""
+    plan = yield from plan_for(link, delivery.envelope, reader, batch)
+    note_lacks(delivery, link, plan)
+    if not plan.recipients:
+        return []
+    link.transactions += 1
+    transaction = Transaction(link, delivery, plan)
+    delivery.under_way(transaction.if_stopped_now)
+    try:
+        yield from exchange(link, transaction, plan)
+    except (Closing, TransportError, RemoteProtocolError) as failure:
+        link.failed(failure)
+        if found_dead(link, transaction, failure):
+            delivery.under_way(None)
+            return batch
+        ending.take(failure)
+        transaction.ended(failure)
+    except Spoiled as refusal:
+        ending.take(refusal)
+        link.broken = True
+    except NotSevenBit as error:
+        transaction.settle_rest(lacking(link, NO_EIGHT_BIT))
+        link.failed(error)
+    except Exception as error:  # the caller's own, such as a source that failed
+        transaction.lost(error)
+        link.failed(error)
+        raise
+    link.reused = False
+    delivery.under_way(None)
+    return transaction.too_many
+
+
+def found_dead(link: Link, transaction: Transaction, failure: Exception) -> bool:
+    """Return whether a connection that had been idle ended before anything came of this message."""
+    if not (link.reused and transaction.untouched) or isinstance(failure, DeadlinePassed):
+        return False
+    link.stale = True
+    return True
+
+
+def note_lacks(delivery: Delivery, link: Link, plan: Plan) -> None:
+    """Settle those whom this server cannot serve, and note what was left out for the others."""
+    delivery.note(plan.notes)
+    for index, reply in plan.refused.items():
+        delivery.settle(index, lacking(link, reply))
+
+
+def lacking(link: Link, reply: Reply) -> Fate:
+    """Return what it means that the server lacks what a message needs."""
+    return Fate(
+        status=Status.REJECTED,
+        reply=reply,
+        phase=Phase.MAIL,
+        endpoint=link.endpoint,
+        moves="connect",
+        lacking=True,
+    )
+
+
+def _settle(delivery: Delivery, recipients: list[int], link: Link, reply: Reply) -> None:
+    """Settle those whose turn did not come."""
+    fate = Fate(
+        status=Status.DEFERRED, reply=reply, phase=Phase.MAIL, endpoint=link.endpoint, moves=TRANSIENT
+    )
+    for index in recipients:
+        delivery.settle(index, fate)
