@@ -220,8 +220,7 @@ class Connection:
 
         Raises:
             LocalProtocolError: no handshake was due.
-            RemoteProtocolError: octets came between the answer to STARTTLS and
-                the handshake.
+            RemoteProtocolError: octets came before the handshake.
         """
         started = TlsStarted()
         if self._pending:
@@ -272,7 +271,7 @@ class Connection:
             self._ended = True
         elif self._machine.state is not State.CLOSED:
             if self._parser.unread > self._limits.unread:
-                raise LocalProtocolError("call next_event until it returns NEED_DATA before giving more octets")
+                raise LocalProtocolError("call next_event until it returns NEED_DATA before giving more")
             self._parser.feed(data)
             self._received += len(data)
 
@@ -285,7 +284,7 @@ class Connection:
 
         Raises:
             RemoteProtocolError: the octets are no reply, exceed the limits, or
-                are a reply that the command cannot have or that nobody asked for.
+                are a reply that the command cannot have or that nobody had asked for.
                 It is raised again by every further call.
         """
         if self._failure is not None:
@@ -298,7 +297,8 @@ class Connection:
                 began, self._begins = self._begins, self._received - self._parser.unread
                 return self._match(reply, began)
         except RemoteProtocolError as failure:
-            raise self._failed(failure) from None
+            self._failed(failure)
+            raise
         return self._end_of_stream() if self._ended else NEED_DATA
 
     def _failed(self, failure: RemoteProtocolError) -> RemoteProtocolError:

@@ -38,7 +38,7 @@ class Answered(Event):
 @final
 @dataclass(frozen=True, slots=True)
 class Greeted(Answered):
-    """The server has greeted; it may be talked to if with 220, else the connection is over (RFC 5321 §3.1)."""
+    """The server has greeted: with 220 it may be talked to, else the connection is over (RFC 5321 §3.1)."""
 
 
 @final
@@ -100,7 +100,7 @@ class MessageAnswered(Answered):
     its end, or with no recipient standing.
     """
 
-    early: bool = False  #: it came before the end of the message was sent; the connection is over
+    early: bool = False  #: it began to come before the end of the message was sent; the connection is over
 
 
 @final

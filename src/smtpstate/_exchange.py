@@ -130,6 +130,7 @@ def send_chunks(link: Link, transaction: Transaction, plan: Plan) -> Steps[None]
 
 def send_data(link: Link, transaction: Transaction, reader: Reader) -> Steps[None]:
     """Say DATA behind the envelope, and send the message if the server wants it."""
+    link.listen_early = transaction.hear_early  # a refusal may come as soon as 354 is said
     if not transaction.hopeless:
         link.submit(Data(), transaction.hear_data)
     yield from settle(link)
@@ -143,7 +144,6 @@ def send_data(link: Link, transaction: Transaction, reader: Reader) -> Steps[Non
 def send_content(link: Link, transaction: Transaction, reader: Reader) -> Steps[None]:
     """Send the message after DATA; its end stays in the flight, for more to follow."""
     link.phase = Phase.CONTENT
-    link.listen_early = transaction.hear_early
     while not reader.ended:
         block = yield from reader.read()
         if block:

@@ -1,0 +1,16 @@
+"""A target of mail under asyncio."""
+
+from __future__ import annotations
+
+from typing import final
+
+from smtpstate_asyncio._wire import Wire
+from smtpstate_io import AsyncTarget
+
+
+@final
+class Target(AsyncTarget):
+    __doc__ = AsyncTarget.__doc__
+
+    def _wire(self) -> Wire:
+        return Wire(self._context_for)

@@ -1,0 +1,125 @@
+"""Perform requests with plain sockets; whoever asks is blocked meanwhile."""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from ssl import SSLContext
+from typing import TypeVar, final
+
+from smtpstate._dialogue import Dialogue
+from smtpstate._endpoints import Endpoint
+from smtpstate._errors import DeadlinePassed
+from smtpstate._requests import Connect, Connected, Handshake, Negotiated, Poll, Pull, Receive, Request, Send
+from smtpstate._tls import TlsClient
+from smtpstate_io import (
+    Address,
+    Channel,
+    Sources,
+    Wait,
+    known_addresses,
+    looked_up,
+    name_unknown,
+)
+
+T = TypeVar("T")
+
+_DAY = 86400.0  # seconds; the longest time that is slept at once, since the system counts in few bits
+
+
+@final
+class Wire:
+    """One connection at a time.
+
+    Args:
+        context_for: gives the context for each ``Handshake``.
+    """
+
+    def __init__(self, context_for: Callable[[TlsClient], SSLContext]) -> None:
+        self._channel = Channel(context_for)
+
+    def perform(self, request: Request) -> Connected | Negotiated | bytes | None:
+        """Do what is asked for, and return the answer.
+
+        Raises:
+            TransportError: it could not be done; ``DeadlinePassed`` if not in time.
+        """
+        channel = self._channel
+        match request:
+            case Poll():
+                return channel.poll()
+            case Connect():
+                waits = channel.connect(request, _look_up(request.endpoint, request.deadline))
+            case Receive() | Send() | Handshake():
+                waits = channel.perform(request)
+            case _:
+                raise TypeError(f"not a request for a connection: {request!r}")
+        for wait in waits:
+            _until(wait, request.deadline)
+        return channel.answer
+
+    def close(self) -> None:
+        """Close the connection at once."""
+        self._channel.close()
+
+
+def drive(dialogue: Dialogue[T], wire: Wire) -> T:
+    """Perform all requests of ``dialogue``, and return its result.
+
+    Raises:
+        SmtpStateError: what the dialogue raised, and unchanged whatever the
+            caller's own source raised.
+    """
+    sources = Sources()
+    try:
+        for request in dialogue.requests(time.monotonic):
+            try:
+                answer = sources.pull(request.source) if isinstance(request, Pull) else wire.perform(request)
+            except Exception as error:
+                dialogue.fail(error)
+            else:
+                dialogue.answer(answer)
+    finally:
+        sources.close()
+    return dialogue.result
+
+
+def _until(wait: Wait, deadline: float) -> None:
+    remaining = deadline - time.monotonic()
+    if remaining <= 0:
+        raise DeadlinePassed("the deadline passed")
+    poll = select.poll()
+    for sock in wait.sockets:
+        poll.register(sock, select.POLLOUT if wait.to_write else select.POLLIN)
+    seconds = remaining if wait.seconds is None else min(remaining, wait.seconds)
+    poll.poll(min(seconds, _DAY) * 1000)
+
+
+def _look_up(endpoint: Endpoint, deadline: float) -> list[Address]:
+    known = known_addresses(endpoint)
+    if known is not None:
+        return known
+    # Nothing can interrupt a look-up, so that a thread of its own waits for it; where the
+    # system's resolver takes longer than the deadline, that thread outlives it.
+    answers: SimpleQueue[list[Address] | OSError | UnicodeError] = SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            answers.put(looked_up(socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)))
+        except (OSError, UnicodeError) as error:
+            answers.put(error)
+
+    thread = threading.Thread(target=look_up, name=f"look-up of {endpoint.host}", daemon=True)
+    thread.start()
+    try:
+        answer = answers.get(timeout=min(max(deadline - time.monotonic(), 0), _DAY))
+    except Empty:
+        raise DeadlinePassed(f"the look-up of {endpoint.host} took too long") from None
+    thread.join()
+    if isinstance(answer, Exception):
+        raise name_unknown(endpoint, answer) from answer
+    return answer

@@ -1,0 +1,67 @@
+"""The command line's words, read as what smtpstate takes: endpoints, addresses, durations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from smtpstate import ConfigError, Envelope, LocalProtocolError, Protocol, TargetConfig
+from smtpstate_cli._exits import Exit, Failure
+
+_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|us|ns|h|m|s)\s*", re.ASCII)
+
+
+def target_config(
+    endpoints: Sequence[str],
+    *,
+    lmtp: bool,
+    hostname: str | None,
+    connect_timeout: float,
+    command_timeout: float,
+    submission_timeout: float,
+) -> TargetConfig:
+    """Return the settings of the target that the options describe.
+
+    Raises:
+        Failure: one of them is wrong.
+    """
+    try:
+        return TargetConfig(
+            targets=endpoints,
+            protocol=Protocol.LMTP if lmtp else Protocol.SMTP,
+            hostname=hostname,
+            connect_timeout=connect_timeout,
+            command_timeout=command_timeout,
+            submission_timeout=submission_timeout,
+        )
+    except ConfigError as error:
+        raise Failure(Exit.USAGE, str(error).removeprefix("targets: ")) from None
+
+
+def envelope(sender: str, recipients: Sequence[str]) -> Envelope:
+    """Return who sends, and who is to receive; ``<>`` is the null reverse-path too.
+
+    Raises:
+        Failure: there is no recipient, or an address cannot be sent.
+    """
+    if not recipients:
+        raise Failure(Exit.USAGE, "no recipient: name at least one by --to ADDRESS")
+    try:
+        return Envelope("" if sender == "<>" else sender, recipients)
+    except LocalProtocolError as error:
+        raise Failure(Exit.USAGE, str(error)) from None
+
+
+def seconds(text: str) -> float:
+    """Return a duration in seconds: a sum of numbers with units, such as ``1h 5m`` or ``1.5s``.
+
+    Raises:
+        ValueError: ``text`` is none, or is no time at all.
+    """
+    if not re.fullmatch(f"(?:{_PART.pattern})+", text, re.ASCII):
+        raise ValueError(f"{text!r} is no duration; write it with its unit, as in 5m, 30s or 1h30m")
+    total = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
+    if not total:
+        raise ValueError(f"{text!r} is no time at all")
+    return total

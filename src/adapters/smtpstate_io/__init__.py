@@ -1,0 +1,32 @@
+"""What the I/O adapters share: sockets and TLS without waiting, contexts, sources."""
+
+from smtpstate_io._addresses import Address, AddressInfo, known_addresses, looked_up, name_unknown
+from smtpstate_io._async import AsyncWire, drive
+from smtpstate_io._channel import Channel
+from smtpstate_io._ciphers import CIPHERS, openssl_cipher
+from smtpstate_io._contexts import Contexts, context_for
+from smtpstate_io._sources import AsyncSources, Sources
+from smtpstate_io._targets import AsyncTarget, TargetBase
+from smtpstate_io._tls import Tls
+from smtpstate_io._waits import Wait
+
+__all__ = [
+    "CIPHERS",
+    "Address",
+    "AddressInfo",
+    "AsyncSources",
+    "AsyncTarget",
+    "AsyncWire",
+    "Channel",
+    "Contexts",
+    "Sources",
+    "TargetBase",
+    "Tls",
+    "Wait",
+    "context_for",
+    "drive",
+    "known_addresses",
+    "looked_up",
+    "name_unknown",
+    "openssl_cipher",
+]

@@ -1,0 +1,242 @@
+"""A connection as every adapter has it: sockets and TLS, but no waiting."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable, Iterator
+from ssl import SSLContext
+
+from smtpstate._errors import TlsFailed, TransportError
+from smtpstate._requests import Connect, Connected, Handshake, Negotiated, Receive, Request, Send
+from smtpstate._tls import TlsClient
+from smtpstate_io._addresses import Address, reason, source_of
+from smtpstate_io._tls import Tls
+from smtpstate_io._waits import Wait
+
+_BLOCK = 65536  # octets received at once, at most
+_HEAD_START = 0.25  # seconds before the next address is tried as well (RFC 8305 §5)
+_BUSY = Wait((), seconds=0.02)  # a unix socket whose queue is full cannot be waited for, only asked again
+
+
+class Channel:
+    """One connection at a time, over non-blocking sockets.
+
+    Whatever may take time is an iterator of things to wait for. When it has
+    come to its end, ``answer`` holds the answer to the request::
+
+        for wait in channel.perform(request):
+            wait_for(wait)
+        return channel.answer
+
+    Leaving that loop early leaves a connection that is good for ``close`` only.
+    """
+
+    def __init__(self, context_for: Callable[[TlsClient], SSLContext]) -> None:
+        self._context_for = context_for
+        self._sock: socket.socket | None = None
+        self._tls: Tls | None = None
+        self._racing: list[tuple[socket.socket, Address]] = []
+        self._torn = False  # the kernel has taken only a part of what we send
+        self._readable = self._writable = _BUSY
+        #: the answer to the request that was performed last
+        self.answer: Connected | Negotiated | bytes | None = None
+
+    def perform(self, request: Request) -> Iterator[Wait]:
+        """Carry out anything that needs neither name look-up nor the caller's source.
+
+        Raises:
+            TransportError: the network or TLS failed.
+        """
+        match request:
+            case Receive():
+                return self._receive()
+            case Send():
+                return self._send(request.data)
+            case Handshake():
+                return self._handshake(request)
+            case _:
+                raise TypeError(f"not a request for a connection: {request!r}")
+
+    def poll(self) -> bytes | None:
+        """Return what has arrived, empty at the end of the stream, None if nothing has.
+
+        Raises:
+            TransportError: the network or TLS failed.
+        """
+        tls = self._tls
+        if tls is None:
+            return self._arrived()
+        while (data := tls.read()) is None:
+            octets = self._arrived()
+            if octets is None:
+                return None
+            tls.feed(octets)
+        return data
+
+    def connect(self, request: Connect, addresses: list[Address]) -> Iterator[Wait]:
+        """Open a connection to the first of ``addresses`` that answers (RFC 8305 §5).
+
+        Each is given a short head start before the next is tried beside it.
+
+        Raises:
+            TransportError: none of them does.
+        """
+        self.close()
+        addresses, source = source_of(addresses, request.source_address)
+        failures: list[str] = []
+        for address in addresses:
+            yield from self._begin(address, source, failures)
+            if self._racing and self._won(failures, request):
+                return
+            if self._racing and address is not addresses[-1]:
+                yield Wait(tuple(sock for sock, _ in self._racing), to_write=True, seconds=_HEAD_START)
+                if self._won(failures, request):
+                    return
+        while self._racing:
+            yield Wait(tuple(sock for sock, _ in self._racing), to_write=True)
+            if self._won(failures, request):
+                return
+        why = "; ".join(failures) if len(failures) > 1 else failures[0].rpartition(": ")[2]
+        raise TransportError(f"cannot connect to {request.endpoint}: {why}")
+
+    def adopt(self, sock: socket.socket, remote: str | None) -> Connected:
+        """Go on with a connected socket in place of the one before; it is closed with this channel."""
+        self._racing = [(other, address) for other, address in self._racing if other is not sock]
+        self.close()
+        sock.setblocking(False)
+        self._sock = sock
+        self._readable = Wait((sock,))
+        self._writable = Wait((sock,), to_write=True)
+        if sock.family == socket.AF_UNIX:
+            return Connected(None, None)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return Connected(sock.getsockname()[0], remote)
+
+    def close(self) -> None:
+        """Close at once; TLS says its farewell if that takes no time. Never raises."""
+        for loser, _ in self._racing:
+            loser.close()
+        self._racing.clear()
+        sock, self._sock = self._sock, None
+        tls, self._tls = self._tls, None
+        torn, self._torn = self._torn, False
+        if sock is None:
+            return
+        try:
+            if tls is not None and not torn:
+                sock.send(tls.farewell())
+        except OSError:
+            pass  # nobody is left to hear it
+        finally:
+            sock.close()
+
+    def _receive(self) -> Iterator[Wait]:
+        data = None if self._tls is None else self._tls.read()
+        while data is None:
+            yield self._readable
+            data = self.poll()
+        self.answer = data
+
+    def _send(self, data: bytes) -> Iterator[Wait]:
+        yield from self._flush(data if self._tls is None else self._tls.seal(data))
+        self.answer = None
+
+    def _flush(self, octets: bytes) -> Iterator[Wait]:
+        rest = memoryview(octets)
+        while rest:
+            try:
+                rest = rest[self._connected().send(rest) :]
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                self._torn = True
+                raise TransportError(f"cannot send: {reason(error)}") from error
+            if rest:
+                self._torn = True
+                yield self._writable
+        self._torn = False
+
+    def _handshake(self, request: Handshake) -> Iterator[Wait]:
+        self._refuse_early_octets()
+        tls = self._tls = Tls(self._context_for(request.tls), request.server_name)
+        try:
+            yield from self._flush(tls.shake())
+            while tls.negotiated is None:
+                octets = self._arrived()
+                if octets is None:
+                    yield self._readable
+                else:
+                    tls.feed(octets)
+                    yield from self._flush(tls.shake())
+        except TlsFailed:
+            raise
+        except TransportError as error:
+            raise TlsFailed(f"the handshake failed: {error}") from error
+        self.answer = tls.negotiated
+
+    def _refuse_early_octets(self) -> None:
+        # A client speaks first in TLS: whatever is here by now came in clear, and perhaps from somebody else.
+        try:
+            early = self._connected().recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise TlsFailed(f"the handshake failed: {reason(error)}") from error
+        if early:
+            raise TlsFailed("octets arrived before the handshake")
+
+    def _arrived(self) -> bytes | None:
+        try:
+            return self._connected().recv(_BLOCK)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise TransportError(f"cannot receive: {reason(error)}") from error
+
+    def _connected(self) -> socket.socket:
+        if self._sock is None:
+            raise TransportError("there is no connection")
+        return self._sock
+
+    def _begin(self, address: Address, source: Address | None, failures: list[str]) -> Iterator[Wait]:
+        sock: socket.socket | None = None
+        try:
+            sock = socket.socket(address.family, socket.SOCK_STREAM)
+            self._racing.append((sock, address))
+            sock.setblocking(False)
+            if source is not None:
+                sock.bind(source.sockaddr)
+            while (code := sock.connect_ex(address.sockaddr)) == errno.EAGAIN:
+                yield _BUSY
+            if code not in (0, errno.EINPROGRESS):
+                raise OSError(code, "")
+        except OSError as error:
+            if sock is not None:
+                self._racing.pop()
+                sock.close()
+            failures.append(_failure(address, error))
+
+    def _won(self, failures: list[str], request: Connect) -> bool:
+        for sock, address in list(self._racing):
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code:
+                self._racing.remove((sock, address))
+                sock.close()
+                failures.append(_failure(address, OSError(code, "")))
+            elif _has_peer(sock):
+                self.answer = self.adopt(sock, address.host)
+                return True
+        return False
+
+
+def _failure(address: Address, error: OSError) -> str:
+    return reason(error) if address.host is None else f"{address.host}: {reason(error)}"
+
+
+def _has_peer(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,70 @@
+"""The TLS 1.2 cipher suites that a target may name, and what OpenSSL calls them."""
+
+from __future__ import annotations
+
+from smtpstate._errors import ConfigError
+
+#: The standard's name, without ``TLS_`` and with hyphens, and OpenSSL's.
+CIPHERS = {
+    "ECDHE-ECDSA-WITH-AES256-GCM-SHA384": "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-WITH-AES256-GCM-SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
+    "DHE-RSA-WITH-AES256-GCM-SHA384": "DHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-WITH-CHACHA20-POLY1305-SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-WITH-CHACHA20-POLY1305-SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
+    "DHE-RSA-WITH-CHACHA20-POLY1305-SHA256": "DHE-RSA-CHACHA20-POLY1305",
+    "ECDHE-ECDSA-WITH-AES256-CCM8": "ECDHE-ECDSA-AES256-CCM8",
+    "ECDHE-ECDSA-WITH-AES256-CCM": "ECDHE-ECDSA-AES256-CCM",
+    "DHE-RSA-WITH-AES256-CCM8": "DHE-RSA-AES256-CCM8",
+    "DHE-RSA-WITH-AES256-CCM": "DHE-RSA-AES256-CCM",
+    "ECDHE-ECDSA-WITH-AES128-GCM-SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-WITH-AES128-GCM-SHA256": "ECDHE-RSA-AES128-GCM-SHA256",
+    "DHE-RSA-WITH-AES128-GCM-SHA256": "DHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-WITH-AES128-CCM8": "ECDHE-ECDSA-AES128-CCM8",
+    "ECDHE-ECDSA-WITH-AES128-CCM": "ECDHE-ECDSA-AES128-CCM",
+    "DHE-RSA-WITH-AES128-CCM8": "DHE-RSA-AES128-CCM8",
+    "DHE-RSA-WITH-AES128-CCM": "DHE-RSA-AES128-CCM",
+    "ECDHE-ECDSA-WITH-AES256-CBC-SHA384": "ECDHE-ECDSA-AES256-SHA384",
+    "ECDHE-RSA-WITH-AES256-CBC-SHA384": "ECDHE-RSA-AES256-SHA384",
+    "DHE-RSA-WITH-AES256-CBC-SHA256": "DHE-RSA-AES256-SHA256",
+    "ECDHE-ECDSA-WITH-AES128-CBC-SHA256": "ECDHE-ECDSA-AES128-SHA256",
+    "ECDHE-RSA-WITH-AES128-CBC-SHA256": "ECDHE-RSA-AES128-SHA256",
+    "DHE-RSA-WITH-AES128-CBC-SHA256": "DHE-RSA-AES128-SHA256",
+    "ECDHE-ECDSA-WITH-AES256-CBC-SHA": "ECDHE-ECDSA-AES256-SHA",
+    "ECDHE-RSA-WITH-AES256-CBC-SHA": "ECDHE-RSA-AES256-SHA",
+    "DHE-RSA-WITH-AES256-CBC-SHA": "DHE-RSA-AES256-SHA",
+    "ECDHE-ECDSA-WITH-AES128-CBC-SHA": "ECDHE-ECDSA-AES128-SHA",
+    "ECDHE-RSA-WITH-AES128-CBC-SHA": "ECDHE-RSA-AES128-SHA",
+    "DHE-RSA-WITH-AES128-CBC-SHA": "DHE-RSA-AES128-SHA",
+    "RSA-WITH-AES256-GCM-SHA384": "AES256-GCM-SHA384",
+    "RSA-WITH-AES256-CCM8": "AES256-CCM8",
+    "RSA-WITH-AES256-CCM": "AES256-CCM",
+    "RSA-WITH-AES128-GCM-SHA256": "AES128-GCM-SHA256",
+    "RSA-WITH-AES128-CCM8": "AES128-CCM8",
+    "RSA-WITH-AES128-CCM": "AES128-CCM",
+    "RSA-WITH-AES256-CBC-SHA256": "AES256-SHA256",
+    "RSA-WITH-AES128-CBC-SHA256": "AES128-SHA256",
+    "RSA-WITH-AES256-CBC-SHA": "AES256-SHA",
+    "RSA-WITH-AES128-CBC-SHA": "AES128-SHA",
+}
+
+
+def openssl_cipher(name: str) -> str:
+    """Return OpenSSL's name of a cipher suite, given by that or by the standard's name.
+
+    ``TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256``, ``ECDHE-RSA-WITH-AES128-GCM-SHA256``
+    and ``ECDHE-RSA-AES128-GCM-SHA256`` are the same.
+
+    Raises:
+        ConfigError: the name is in no table; OpenSSL's expressions are none either.
+    """
+    if name in CIPHERS.values():
+        return name
+    standard = name.removeprefix("TLS_").replace("_", "-").replace("AES-", "AES").replace("CCM-8", "CCM8")
+    for form in (standard, f"{standard}-SHA256"):  # CHACHA20-POLY1305 is often written without its hash
+        if form in CIPHERS:
+            return CIPHERS[form]
+    if standard.startswith(("AES", "CHACHA20")) and "WITH" not in standard:
+        raise ConfigError(f"tls_client: ciphers: {name!r} is a suite of TLS 1.3, whose suites are not chosen")
+    raise ConfigError(
+        f"tls_client: ciphers: {name!r} is no cipher suite; write one by name, as ECDHE-RSA-AES128-GCM-SHA256"
+    )

@@ -1,0 +1,90 @@
+"""What a target is under every adapter."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from contextlib import closing
+from ssl import SSLContext
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from smtpstate._config import TargetConfig
+from smtpstate._courier import forwarding
+from smtpstate._delivery import Delivery
+from smtpstate._dialogue import Dialogue
+from smtpstate._envelope import Envelope
+from smtpstate._message import Message
+from smtpstate._tls import TlsClient
+from smtpstate._trace import Trace
+from smtpstate_io._async import AsyncWire, drive
+from smtpstate_io._contexts import Contexts
+
+if TYPE_CHECKING:
+    from smtpstate._message import Readable
+
+
+class TargetBase:
+    """The part of a target that needs no I/O.
+
+    Args:
+        config: where mail is handed to, and how.
+        trace: takes each trace event as it happens.
+    """
+
+    def __init__(self, config: TargetConfig, *, trace: Trace | None = None) -> None:
+        self._config = config
+        self._trace = trace
+        self._contexts = Contexts()
+
+    def __repr__(self) -> str:
+        return f"<Target {' '.join(map(str, self._config.endpoints))}>"
+
+    def _context_for(self, tls: TlsClient) -> SSLContext:
+        return self._contexts.get(tls)
+
+    def _forwarding(self, delivery: Delivery) -> Dialogue[None]:
+        return forwarding(delivery, self._config, trace=self._trace)
+
+
+class AsyncTarget(TargetBase):
+    """Hands messages to the endpoints of a ``TargetConfig``; leave it by ``async with``.
+
+    Args:
+        config: where mail is handed to, and how.
+        trace: takes each trace event as it happens.
+    """
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is open between two deliveries."""
+
+    async def deliver(
+        self, envelope: Envelope, message: Message | Readable | Callable[[], Readable]
+    ) -> Delivery:
+        """Hand a message over, and return what became of each recipient.
+
+        What servers and the network do is said in the outcomes, never by an
+        exception.
+
+        Raises:
+            LocalProtocolError: the envelope or the message is not as it must be;
+                if the message turns out so while it is sent, it is not delivered.
+            Exception: unchanged, whatever the message's own source raises.
+        """
+        delivery = Delivery(envelope, message)
+        await self.run(delivery)
+        return delivery
+
+    async def run(self, delivery: Delivery) -> None:
+        """Do the same for a delivery that the caller made, and can read after a cancellation too."""
+        with closing(self._wire()) as wire:
+            await drive(self._forwarding(delivery), wire)
+
+    @abstractmethod
+    def _wire(self) -> AsyncWire:
+        """Return something to connect with."""

@@ -1,0 +1,16 @@
+"""A target of mail under trio."""
+
+from __future__ import annotations
+
+from typing import final
+
+from smtpstate_io import AsyncTarget
+from smtpstate_trio._wire import Wire
+
+
+@final
+class Target(AsyncTarget):
+    __doc__ = AsyncTarget.__doc__
+
+    def _wire(self) -> Wire:
+        return Wire(self._context_for)

@@ -1,0 +1,216 @@
+"""Authentication by SASL: which mechanism is taken, and one run of it (RFC 4954)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, final
+
+from smtpstate._commands import AuthBegin
+from smtpstate._errors import LocalProtocolError, SmtpStateError
+from smtpstate._mechanisms import (
+    Exchange,
+    MechanismFailed,
+    Response,
+    cram_md5,
+    external,
+    login,
+    oauthbearer,
+    plain,
+    xoauth2,
+)
+from smtpstate._scram import Binding, is_supported, scram
+
+if TYPE_CHECKING:
+    from smtpstate._requests import Negotiated
+
+# Each way to authenticate, as the settings name it, and its mechanisms: the first that is offered is
+# taken. The -PLUS form of a SCRAM is not named: all of them stand before all that bind nothing.
+METHODS: Mapping[str, tuple[str, ...]] = {
+    "auto": ("SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN", "CRAM-MD5"),
+    "scram": ("SCRAM-SHA-256", "SCRAM-SHA-1"),
+    "forward": ("PLAIN", "LOGIN"),
+    "plain": ("PLAIN",),
+    "login": ("LOGIN",),
+    "cram-md5": ("CRAM-MD5",),
+    "external": ("EXTERNAL",),
+    "xoauth2": ("XOAUTH2",),
+    "oauthbearer": ("OAUTHBEARER",),
+}
+
+# Those that are certain to mean the same at both ends: RFC 5929 §3, useless from TLS 1.3 on; RFC 9266 §2.
+_CERTAIN_BINDING: Mapping[str, str] = {"TLSv1.2": "tls-unique", "TLSv1.3": "tls-exporter"}
+_END_POINT = "tls-server-end-point"  # RFC 5929 §4: wrong where somebody else ends TLS for the server
+
+_LONGEST_COMMAND = 512  # octets, line end included (RFC 5321 §4.5.3.1.4)
+
+
+class MechanismMissing(SmtpStateError):
+    """The server offers no mechanism that the settings allow; nothing of the credential was sent."""
+
+
+@final
+class SaslExchange:
+    """One run of a mechanism, from its first response to its last.
+
+    Send ``AuthBegin(exchange.mechanism, exchange.initial())``, and to each
+    challenge ``AuthResponse(exchange.respond(decode_challenge(text)))``. Where
+    one of these raises ``MechanismFailed``, send ``AuthAbort`` and believe no more.
+    """
+
+    __slots__ = ("_held", "_response", "_steps", "mechanism")
+
+    def __init__(self, mechanism: str, steps: Exchange) -> None:
+        self.mechanism = mechanism  #: its name, in upper case
+        self._steps = steps
+        self._response = Response(None, proven=False)
+        self._held: bytes | None = None  # a first response that is too long to go out with the command
+
+    @property
+    def proven(self) -> bool:
+        """Whether a success may be believed now: all has been said, and where the server can prove itself, it has."""
+        return self._response.proven and self._held is None
+
+    @property
+    def detail(self) -> str | None:
+        """What the server gave as the reason of a failure, such as the JSON of OAuth; safe to show."""
+        return self._response.detail
+
+    def initial(self) -> bytes | None:
+        """Return what goes out with the command, before base64; None is nothing. Asked for once.
+
+        Raises:
+            LocalProtocolError: the credential cannot be used with this mechanism.
+        """
+        try:
+            self._response = _response(next(self._steps))
+        except StopIteration:
+            raise LocalProtocolError(f"the mechanism {self.mechanism} has no response") from None
+        data = self._response.data
+        # RFC 4954 §4: an initial response that would make the command longer than any command may be
+        # must wait for an empty challenge. Tokens are often that long, and some servers do insist.
+        if data is not None and len(bytes(AuthBegin(self.mechanism, data))) > _LONGEST_COMMAND:
+            self._held = data
+            return None
+        return data
+
+    def respond(self, challenge: bytes) -> bytes:
+        """Return the answer to ``challenge``; neither is in base64.
+
+        Raises:
+            MechanismFailed: the challenge is one too many, or not to be believed.
+        """
+        if self._held is not None:
+            if challenge:
+                raise MechanismFailed(f"{self.mechanism}: the first challenge is not empty")
+            data, self._held = self._held, None
+            return data
+        try:
+            self._response = _response(self._steps.send(challenge))
+        except StopIteration:
+            raise MechanismFailed(f"{self.mechanism}: there is one challenge too many") from None
+        if self._response.data is None:
+            raise MechanismFailed(f"{self.mechanism}: the challenge was not accepted")
+        return self._response.data
+
+
+def _response(answer: Response | bytes | None) -> Response:
+    return answer if isinstance(answer, Response) else Response(answer)
+
+
+def choose(
+    method: str,
+    offered: Sequence[str],
+    *,
+    user: str = "",
+    secret: str = "",
+    nonce: str = "",
+    tls: Negotiated | None = None,
+    end_point: bool = False,
+    host: str | None = None,
+    port: int | None = None,
+) -> SaslExchange:
+    """Return an exchange by the first mechanism of ``method`` that the server offers.
+
+    Args:
+        method: one of ``METHODS``.
+        offered: the mechanisms that the server offers, in any case.
+        user: the user name; for ``external`` whom to act as, or empty.
+        secret: the password or token.
+        nonce: for SCRAM, at least 16 random characters of printable ASCII, without commas.
+        tls: what was negotiated, or None where nothing is encrypted.
+        end_point: bind to the server's certificate (RFC 5929 §4).
+        host: the server's name, for OAUTHBEARER.
+        port: the server's port, for OAUTHBEARER.
+
+    Raises:
+        MechanismMissing: none of them is offered, or can be used here.
+    """
+    names = {name.upper() for name in offered}
+    binding = _binding(tls, end_point)
+    for mechanism in _candidates(method, binding):
+        if mechanism not in names:
+            continue
+        if mechanism.startswith("SCRAM-"):
+            # RFC 5802 §6: to a server that binds, though by a hash that we do not have, a binding that we
+            # could use must not be mentioned: it would take us for the victim of somebody in between.
+            if not mechanism.endswith("-PLUS") and any(name.endswith("-PLUS") for name in names):
+                binding = None
+            return SaslExchange(mechanism, scram(mechanism, user, secret, nonce, binding))
+        return SaslExchange(mechanism, _start(mechanism, user, secret, host, port))
+    raise MechanismMissing(_why_missing(method, offered))
+
+
+def own(mechanism: str, steps: Exchange, offered: Sequence[str]) -> SaslExchange:
+    """Return an exchange by a mechanism of the caller's, if the server offers it.
+
+    Raises:
+        MechanismMissing: it is not offered.
+    """
+    if mechanism.upper() not in {name.upper() for name in offered}:
+        raise MechanismMissing(f"the server does not offer {mechanism.upper()}: it offers {_listed(offered)}")
+    return SaslExchange(mechanism.upper(), steps)
+
+
+def _binding(tls: Negotiated | None, end_point: bool) -> Binding | None:
+    """Return what the channel is bound to, or None where it cannot be."""
+    if tls is None:
+        return None
+    kind = _END_POINT if end_point else _CERTAIN_BINDING.get(tls.version, "")
+    data = tls.bindings.get(kind)
+    return (kind, data) if data and is_supported((kind, data)) else None
+
+
+def _candidates(method: str, binding: Binding | None) -> list[str]:
+    """Return the mechanisms that can be used here, best first."""
+    names = METHODS[method]
+    if not is_supported():
+        return [name for name in names if not name.startswith("SCRAM-")]
+    bound = [f"{name}-PLUS" for name in names if name.startswith("SCRAM-") and binding is not None]
+    return [*bound, *names]
+
+
+def _start(mechanism: str, user: str, secret: str, host: str | None, port: int | None) -> Exchange:
+    match mechanism:
+        case "PLAIN":
+            return plain(user, secret)
+        case "LOGIN":
+            return login(user, secret)
+        case "CRAM-MD5":
+            return cram_md5(user, secret)
+        case "EXTERNAL":
+            return external(user)
+        case "XOAUTH2":
+            return xoauth2(user, secret)
+        case _:
+            return oauthbearer(user, secret, host, port)
+
+
+def _listed(offered: Sequence[str]) -> str:
+    return ", ".join(offered) or "none"
+
+
+def _why_missing(method: str, offered: Sequence[str]) -> str:
+    why = f"auth {method} needs {' or '.join(METHODS[method])}, and the server offers {_listed(offered)}"
+    if method in ("auto", "scram") and not is_supported():
+        why += "; SCRAM needs the package scramp: install smtpstate[scram]"
+    return why
