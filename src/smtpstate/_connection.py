@@ -201,10 +201,11 @@ class Connection:
             raise LocalProtocolError(f"{command.verb} is nothing that can be sent")
         if self._pending:
             self._check_pipelining(command)
+        row = self._machine.row_for(command)
         for keyword in command.needs:
             if keyword not in self.capabilities:
                 raise LocalProtocolError(f"cannot send {command}: the server does not offer {keyword}")
-        row = self._machine.send(command)
+        self._machine.advance(row)
         if isinstance(command, Content):
             return self._encoder.encode(command.chunk)
         if isinstance(command, EndOfContent):
@@ -214,9 +215,7 @@ class Connection:
         return wire
 
     def tls_started(self) -> None:
-        """Begin anew inside TLS, after ``TlsReady`` and the handshake (RFC 3207 §4.2).
-
-        Everything learned before is forgotten.
+        """Begin anew after the handshake; all that was learned before is forgotten (RFC 3207 §4.2).
 
         Raises:
             LocalProtocolError: no handshake was due.

@@ -162,7 +162,13 @@ class Machine:
         self.ahead = State.GREETING
 
     def send(self, command: Command) -> Row:
-        """Advance ``ahead`` and return the row under which ``command`` is sent.
+        """Advance ``ahead`` and return the row under which ``command`` is sent; raises as ``row_for``."""
+        row = self.row_for(command)
+        self.advance(row)
+        return row
+
+    def row_for(self, command: Command) -> Row:
+        """Return the row under which ``command`` would be sent now.
 
         Raises:
             LocalProtocolError: the command is illegal here.
@@ -175,10 +181,13 @@ class Machine:
             raise LocalProtocolError(f"cannot send {command.verb} in {self._protocol.name}")
         if kind in self._spent:
             raise LocalProtocolError(f"cannot send {command.verb} a second time")
+        return row
+
+    def advance(self, row: Row) -> None:
+        """Advance ``ahead`` by a command that is sent under ``row``."""
         for state in row.values():
             self.ahead = state
             break
-        return row
 
     def answered(self, command: Command, row: Row, digit: int, *, outstanding: bool) -> None:
         """Advance ``state`` by the reply to a command that was sent under ``row``."""

@@ -151,9 +151,9 @@ def choose(
         if mechanism not in names:
             continue
         if mechanism.startswith("SCRAM-"):
-            # RFC 5802 §6: to a server that binds, though by a hash that we do not have, a binding that we
-            # could use must not be mentioned: it would take us for the victim of somebody in between.
-            if not mechanism.endswith("-PLUS") and any(name.endswith("-PLUS") for name in names):
+            # RFC 5802 §6: to a server that does bind, if only by a hash that we do not have, we say nothing of
+            # what we could bind to: it would take us for the victim of somebody in between.
+            if not mechanism.endswith("-PLUS") and any(_binds(name) for name in names):
                 binding = None
             return SaslExchange(mechanism, scram(mechanism, user, secret, nonce, binding))
         return SaslExchange(mechanism, _start(mechanism, user, secret, host, port))
@@ -178,6 +178,10 @@ def _binding(tls: Negotiated | None, end_point: bool) -> Binding | None:
     kind = _END_POINT if end_point else _CERTAIN_BINDING.get(tls.version, "")
     data = tls.bindings.get(kind)
     return (kind, data) if data and is_supported((kind, data)) else None
+
+
+def _binds(mechanism: str) -> bool:
+    return mechanism.startswith("SCRAM-") and mechanism.endswith("-PLUS")
 
 
 def _candidates(method: str, binding: Binding | None) -> list[str]:

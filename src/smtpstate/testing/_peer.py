@@ -152,7 +152,8 @@ class Peer:
             self._voice.deaf = True  # a handshake that does not come about leaves nothing to be understood
 
     def _quit(self) -> None:
-        self._voice.end(Close())
+        if not self._voice.deaf:  # by a cut within the reply to QUIT
+            self._voice.end(Close())
 
     def _complain(self, sentence: str) -> None:
         self._violations.append(f"connection {self.number}: {sentence}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, final
+from typing import Literal, Protocol, TypeVar, final
 
+from smtpstate._delivery import Delivery
 from smtpstate._dialogue import Dialogue
 from smtpstate._endpoints import Endpoint
 from smtpstate._errors import DeadlinePassed, TransportError
@@ -15,13 +16,16 @@ from smtpstate._requests import (
     Clock,
     Connect,
     Connected,
+    Give,
     Handshake,
     Poll,
     Pull,
+    Queue,
     Receive,
     Request,
     Send,
     Steps,
+    Take,
 )
 from smtpstate.testing._actions import Action
 from smtpstate.testing._connection import MemoryConnection, ServerSide, VirtualClock
@@ -89,6 +93,7 @@ class Playground:
     Attributes:
         clock: the virtual clock; call it for the time in seconds.
         requests: all requests so far.
+        given: the deliveries that a dialogue which delivers many has given back.
         transcript: what was said, as lines: ``! connect HOST:PORT``, ``C: ...``, ``S: ...``.
     """
 
@@ -104,6 +109,7 @@ class Playground:
         local_address: str | None = "192.0.2.1",
         read_path: Callable[[str | bytes], bytes] | None = None,
         most_requests: int = 1_000_000,
+        deliveries: Iterable[Delivery | Literal[Queue.LATER]] = (),
     ) -> None:
         """Make a playground.
 
@@ -121,6 +127,8 @@ class Playground:
             local_address: what the client's own address is, but on unix sockets.
             read_path: gives the content of a file, for messages that are paths.
             most_requests: how many requests are no runaway dialogue.
+            deliveries: what a dialogue that delivers many is to take, one after
+                the other; ``Queue.LATER`` where there is none at hand for once.
         """
         self.clock = VirtualClock()
         self.requests: list[Request] = []
@@ -133,6 +141,8 @@ class Playground:
         self._local_address = local_address
         self._read_path = read_path
         self._most_requests = most_requests
+        self._deliveries = iter(deliveries)
+        self.given: list[Delivery] = []
         self._counts: dict[type[Request], int] = {}
         self._connection: MemoryConnection | None = None
         self._past_turns = 0
@@ -227,6 +237,11 @@ class Playground:
                 return self._heard(self._connected.poll())
             case Pull():
                 return self._pull(request.source)
+            case Take():
+                return next(self._deliveries, Queue.END)
+            case Give():
+                self.given.append(request.delivery)
+                return None
             case _:
                 raise AssertionError(f"not a request: {request!r}")
 
