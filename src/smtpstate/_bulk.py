@@ -113,18 +113,21 @@ class _Bulk:
         """Begin a delivery on the connection, or on a new one."""
         self._running.append(running)
         delivery = running.delivery
+        recipients = delivery.remaining(self._courier.failover)
         link = self._courier.link
-        if link is None or not link.takes_more or link is not self._shared():
+        batch: list[int] = []
+        if link is not None and link.takes_more and link is self._shared():
+            batch, running.later = next_batch(link, delivery.envelope, recipients)
+        if link is None or not batch:
             yield from self.drain()
             link = yield from self.find_session(running)
             if link is None:
                 return
+            batch, running.later = next_batch(link, delivery.envelope, recipients)
         running.link = link
-        recipients = delivery.remaining(self._courier.failover)
         reader = delivery.reader()
         if reader is None:
             return
-        batch, running.later = next_batch(delivery.envelope, recipients, link.conn.capabilities)
         plan = yield from plan_for(link, delivery.envelope, reader, batch)
         note_lacks(delivery, link, plan)
         if not plan.recipients:

@@ -66,7 +66,9 @@ def carry(delivery: Delivery, recipients: list[int], link: Link, ending: Ending)
         if reader is None:
             _settle(delivery, waiting, link, _UNREADABLE)
             return []
-        batch, later = next_batch(delivery.envelope, waiting, link.conn.capabilities)
+        batch, later = next_batch(link, delivery.envelope, waiting)
+        if not batch:
+            return waiting
         again = yield from transact(delivery, batch, reader, link, ending)
         waiting = again + later
     if waiting and not link.stale:

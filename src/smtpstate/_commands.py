@@ -196,10 +196,11 @@ def _with_parameters(line: str, parameters: Parameters) -> str:
 
 
 def _offers_needed(parameters: Parameters) -> tuple[str, ...]:
-    needs = [OFFERED_BY.get(keyword.upper(), keyword.upper()) for keyword, _ in parameters]
+    needs = []
     for keyword, value in parameters:
-        if keyword.upper() == "BODY" and value is not None and value.upper() == "BINARYMIME":
-            needs.append("BINARYMIME")
+        name = keyword.upper()
+        binary = name == "BODY" and value is not None and value.upper() == "BINARYMIME"
+        needs.append("BINARYMIME" if binary else OFFERED_BY.get(name, name))
     return tuple(needs)
 
 

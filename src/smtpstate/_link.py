@@ -60,7 +60,9 @@ class Link:
         "chunking",
         "conn",
         "connected",
+        "domains",
         "endpoint",
+        "exhausted",
         "listen_early",
         "phase",
         "pipelining",
@@ -93,7 +95,9 @@ class Link:
         self.chunking = True  #: the target's off-switch for CHUNKING
         self.reused = False  #: it was idle before, and may have been closed by the server meanwhile
         self.stale = False  #: it was found dead when it was to be used again
+        self.exhausted = False  #: the server's limits let nobody more on it
         self.transactions = 0  #: how many it has carried
+        self.domains: set[str] = set()  #: of the recipients named so far, where their number is limited
         self.broken = False  #: out of step, or out of reach: to be closed without a word
         self.submitted = 0  #: octets submitted so far
         self.requested = 0  #: octets whose sending has been requested so far, whether or not it succeeded
@@ -182,7 +186,7 @@ class Link:
     def spent(self) -> bool:
         """Whether it has carried as many messages as we give to one connection, or the server takes."""
         limits = (self._most_messages, self.conn.capabilities.limit("MAILMAX"))
-        return any(limit is not None and self.transactions >= limit for limit in limits)
+        return self.exhausted or any(limit is not None and self.transactions >= limit for limit in limits)
 
     @property
     def busy(self) -> bool:

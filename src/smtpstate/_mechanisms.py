@@ -19,7 +19,7 @@ from smtpstate._text import visible
 _NO_PASSWORD = re.compile("[\0\ud800-\udfff]")
 # A control character in a user name is always a mistake; ^A separates the parts of OAuth's responses.
 _NO_USER = re.compile("[\0-\x1f\x7f\ud800-\udfff]")
-_TOKEN = re.compile(r"[\x21-\x7e]+")
+_TOKEN = re.compile("[A-Za-z0-9._~+/-]+=*")
 
 
 class MechanismFailed(RemoteProtocolError):
@@ -79,7 +79,7 @@ def checked_token(token: str) -> str:
     """Return ``token`` if it can be a bearer token (RFC 7628 §3.1). The error never shows it.
 
     Raises:
-        LocalProtocolError: it is empty, or holds anything but printable ASCII, such as a line end.
+        LocalProtocolError: it is empty, or holds something else, such as a line end.
     """
     if not _TOKEN.fullmatch(token):
         raise LocalProtocolError(

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from smtpstate._addresses import domain_of
-from smtpstate._capabilities import Capabilities
 from smtpstate._envelope import Envelope
+from smtpstate._link import Link
 
 
-def next_batch(
-    envelope: Envelope, waiting: list[int], capabilities: Capabilities
-) -> tuple[list[int], list[int]]:
+def next_batch(link: Link, envelope: Envelope, waiting: list[int]) -> tuple[list[int], list[int]]:
     """Return the recipients of the next transaction, and those who wait for a later one.
 
-    RCPTMAX bounds how many there are, RCPTDOMAINMAX how many domains they have.
+    RCPTMAX bounds the recipients of a transaction, RCPTDOMAINMAX the domains of a
+    session (RFC 9422 §4): where nobody can go on this session any more, it is
+    marked as exhausted, and everybody waits.
     """
-    most = capabilities.limit("RCPTMAX")
-    most_domains = capabilities.limit("RCPTDOMAINMAX")
+    most = link.conn.capabilities.limit("RCPTMAX")
+    most_domains = link.conn.capabilities.limit("RCPTDOMAINMAX")
     if (most is None or len(waiting) <= most) and most_domains is None:
         return waiting, []
     batch: list[int] = []
     later: list[int] = []
-    domains: set[str] = set()
+    domains = link.domains
     for index in waiting:
         domain = domain_of(envelope.recipients[index].address).lower()
         full = most is not None and len(batch) >= most
@@ -29,4 +29,5 @@ def next_batch(
         else:
             batch.append(index)
             domains.add(domain)
+    link.exhausted = not batch
     return batch, later
