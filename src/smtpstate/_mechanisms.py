@@ -82,9 +82,7 @@ def checked_token(token: str) -> str:
         LocalProtocolError: it is empty, or holds something else, such as a line end.
     """
     if not _TOKEN.fullmatch(token):
-        raise LocalProtocolError(
-            "the token is empty or holds a blank, a line end or something that is no ASCII"
-        )
+        raise LocalProtocolError("the token is not letters, digits and -._~+/, with = only at its end")
     return token
 
 

@@ -116,14 +116,18 @@ def _read_parameters(verb: str, words: list[str], offered: Container[str]) -> Re
         if keyword in parameters:
             raise SyntaxProblem(501, f"5.5.4 {keyword} is given twice")
         known = _PARAMETERS[verb].get(keyword)
-        if (known.needs if known else keyword) not in offered:
-            raise SyntaxProblem(555, f"5.5.4 {keyword} is not offered")
+        if not _is_offered(keyword, known, value, offered):
+            raise SyntaxProblem(555, f"5.5.4 {word} is not offered")
         if known is not None:
             _check_value(keyword, known, value if equals else None)
-        if (keyword, value) == ("BODY", "BINARYMIME") and "BINARYMIME" not in offered:
-            raise SyntaxProblem(555, "5.5.4 BODY=BINARYMIME is not offered")
         parameters[keyword] = value if equals else None
     return parameters
+
+
+def _is_offered(keyword: str, known: _Parameter | None, value: str, offered: Container[str]) -> bool:
+    if (keyword, value.upper()) == ("BODY", "BINARYMIME"):  # RFC 3030 §3: it needs no 8BITMIME
+        return "BINARYMIME" in offered
+    return (known.needs if known is not None else keyword) in offered
 
 
 def _check_value(keyword: str, known: _Parameter, value: str | None) -> None:
