@@ -28,8 +28,8 @@ class Channel:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
 
-    def start_tls(self, context: ssl.SSLContext) -> None:
-        """Shake hands as a server.
+    def start_tls(self, context: ssl.SSLContext) -> dict[str, bytes]:
+        """Shake hands as a server and return the channel bindings, by type (RFC 5929 §3).
 
         Raises:
             OSError: that failed; an ``ssl.SSLError`` is one.
@@ -40,6 +40,9 @@ class Channel:
         finally:
             self._flush()  # also the alert that says what is wrong
         self._tls = tls
+        # RFC 9266 §3: tls-unique is not defined for TLS 1.3.
+        unique = tls.get_channel_binding("tls-unique") if tls.version() == "TLSv1.2" else None
+        return {} if unique is None else {"tls-unique": unique}
 
     def receive(self) -> bytes:
         """Wait for octets; none at the end of the stream.

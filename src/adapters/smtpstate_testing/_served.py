@@ -78,7 +78,7 @@ def _listening(unix_path: str | os.PathLike[str] | None, host: str, buffers: int
             for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):  # connections inherit them
                 listener.setsockopt(socket.SOL_SOCKET, option, buffers)
         listener.bind(address)
-        listener.listen(128)
+        listener.listen(1024)
     except BaseException:
         listener.close()
         raise
@@ -253,7 +253,7 @@ class _Conversation:
     def _start_tls(self) -> None:
         if self._tls is None:
             raise ValueError("the model server offers TLS: serve it with tls=")
-        self._channel.start_tls(self._tls)
+        bindings = self._channel.start_tls(self._tls)
         with self._lock:
-            actions = self._peer.tls_started()
+            actions = self._peer.tls_started(bindings)
         self._perform(actions)

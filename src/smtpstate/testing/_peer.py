@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import partial
 from typing import Literal, final
 
@@ -79,9 +80,15 @@ class Peer:
             self._greet()
         return self._voice.taken()
 
-    def tls_started(self) -> list[Action]:
-        """Go on inside TLS, now that the handshake is done; all said before is forgotten (RFC 3207 §4.2)."""
+    def tls_started(self, bindings: Mapping[str, bytes] | None = None) -> list[Action]:
+        """Go on inside TLS, now that the handshake is done; all said before is forgotten (RFC 3207 §4.2).
+
+        Args:
+            bindings: the channel bindings that the connection really has, by type;
+                by default those of the server's ``ModelTls``.
+        """
         self._mode = "lines"
+        self.session.bindings = self._settings.tls.bindings if bindings is None else bindings
         self._last = ""
         self.session.tls = True
         self.session.forget()

@@ -167,6 +167,8 @@ class Playground:
                 except (Abandoned, AssertionError):
                     raise
                 except Exception as error:
+                    if not self._is_foreseen(error, request):
+                        raise
                     dialogue.fail(error)
                 else:
                     dialogue.answer(answer)
@@ -213,6 +215,11 @@ class Playground:
                 self._go_wrong(fault, request)
         return self._answer(request)
 
+    def _is_foreseen(self, error: Exception, request: Request) -> bool:
+        """Whether an error is one of those that requests fail with, and no mistake in the model itself."""
+        by_test = isinstance(request, (Connect, Pull, Take)) or any(error is f.error for f in self._faults)
+        return by_test or isinstance(error, TransportError)
+
     def _go_wrong(self, fault: Fault, request: Request) -> None:
         if isinstance(request, Send) and fault.delivered:
             self._send(request.data[: fault.delivered], request.deadline)
@@ -238,7 +245,8 @@ class Playground:
             case Pull():
                 return self._pull(request.source)
             case Take():
-                return next(self._deliveries, Queue.END)
+                at_hand = (each for each in self._deliveries if not (request.wait and each is Queue.LATER))
+                return next(at_hand, Queue.END)
             case Give():
                 self.given.append(request.delivery)
                 return None

@@ -21,6 +21,13 @@ class Accounts:
     users: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)  #: password or token of each
     external: str | None = None  #: who the client is by other means, such as its certificate
     challenge: bytes = b"<1.1@model.example>"  #: what CRAM-MD5 challenges with
+    nonce: bytes = b"3rfcNHYJY1ZVvWVs7j"  #: the server's part of SCRAM's
+    salt: bytes = b"model salt"
+    iterations: int = 4096
+    offered: tuple[str, ...] = ()  #: the mechanisms offered on this connection
+    bindings: Mapping[str, bytes] = field(
+        default_factory=dict[str, bytes], repr=False
+    )  #: of its TLS, by type
 
     def check(self, user: bytes, secret: bytes) -> str | None:
         """Return the user's name if ``secret`` is theirs."""

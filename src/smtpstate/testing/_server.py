@@ -11,6 +11,7 @@ from smtpstate.testing._actions import Refuse
 from smtpstate.testing._peer import Peer
 from smtpstate.testing._rules import Counter, Rule
 from smtpstate.testing._sasl import MECHANISMS, Accounts, Mechanism
+from smtpstate.testing._scram import SCRAM_MECHANISMS
 from smtpstate.testing._settings import Cut, ModelTls, Settings
 from smtpstate.testing._stored import StoredMessage
 
@@ -75,7 +76,7 @@ class ModelServer:
             tls=tls or ModelTls(),
             implicit_tls=implicit_tls,
             accounts=Accounts(users=dict(users or {}), external=external),
-            mechanisms=MappingProxyType({**MECHANISMS, **(mechanisms or {})}),
+            mechanisms=MappingProxyType({**MECHANISMS, **SCRAM_MECHANISMS, **(mechanisms or {})}),
             require_tls=require_tls,
             require_auth=require_auth,
             cut=Cut(cut) if isinstance(cut, int) else cut,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal, final
 
 from smtpstate._addresses import domain_of
@@ -76,6 +76,7 @@ class Session:
     def __init__(self, settings: Settings, number: int, complain: Callable[[str], None], wire: Wire) -> None:
         self.settings = settings
         self.tls = False  #: inside TLS
+        self.bindings: Mapping[str, bytes] = {}  #: channel bindings of TLS, by type (RFC 5929 §3)
         self.greeted = False  #: the greeting was 220
         self.hello: str | None = None  #: how the client introduced itself
         self.extended = False  #: with EHLO or LHLO
@@ -126,6 +127,7 @@ class Session:
             return self._fault(problem.code, str(problem))
 
     def _fault(self, code: int, text: str) -> Verdict:
+        text = text[:400]  # RFC 5321 §4.5.3.1.5: what the client said may be long, a reply line not
         self._complain(f"{code} {text}")
         return Verdict(reply(code, text))
 
@@ -178,10 +180,11 @@ class Session:
         if self.identity is not None or self.transaction is not None:
             return self._fault(503, "5.5.1 AUTH does not belong here")  # RFC 4954 §4
         name, blank, initial = argument.partition(" ")
-        offered = {word.upper() for word in self.offered["AUTH"]}
+        offered = tuple(word.upper() for word in self.offered["AUTH"])
         if name.upper() not in offered or name.upper() not in self.settings.mechanisms:
             return self._fault(504, f"5.5.4 mechanism {name!r} is not offered")
-        exchange = self.settings.mechanisms[name.upper()](self.settings.accounts)
+        accounts = replace(self.settings.accounts, offered=offered, bindings=self.bindings)
+        exchange = self.settings.mechanisms[name.upper()](accounts)
         challenge = next(exchange)
         if not blank:
             return self._challenge(exchange, challenge)
@@ -376,6 +379,6 @@ class Session:
             if not (equals and value):
                 raise SyntaxProblem(501, f"5.5.4 not an attribute: {word!r}")
             if name.upper() not in self.offered[verb]:
-                raise SyntaxProblem(501, f"5.5.4 attribute {name} is not offered")
+                raise SyntaxProblem(501, f"5.5.4 attribute {name!r} is not offered")
             attributes[name.upper()] = value
         return attributes
