@@ -7,6 +7,7 @@ from contextlib import closing
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, final
 
+from smtpstate._auth import Credentials
 from smtpstate._delivery import Delivery
 from smtpstate._envelope import Envelope
 from smtpstate._message import Message
@@ -24,6 +25,10 @@ class Target(TargetBase):
     Args:
         config: where mail is handed to, and how.
         trace: takes each trace event as it happens.
+
+    Raises:
+        ConfigError: a file that ``config`` names cannot be read, or this TLS
+            library lacks what it asks for.
     """
 
     def __enter__(self) -> Self:
@@ -45,7 +50,7 @@ class Target(TargetBase):
                 if the message turns out so while it is sent, it is not delivered.
             Exception: unchanged, whatever the message's own source raises.
         """
-        delivery = Delivery(envelope, message)
+        delivery = Delivery(envelope, message, credentials=credentials)
         self.run(delivery)
         return delivery
 

@@ -3,7 +3,6 @@
 from smtpstate_io._addresses import Address, AddressInfo, known_addresses, looked_up, name_unknown
 from smtpstate_io._async import AsyncWire, drive
 from smtpstate_io._channel import Channel
-from smtpstate_io._ciphers import CIPHERS, openssl_cipher
 from smtpstate_io._contexts import Contexts, context_for
 from smtpstate_io._sources import AsyncSources, Sources
 from smtpstate_io._targets import AsyncTarget, TargetBase
@@ -11,7 +10,6 @@ from smtpstate_io._tls import Tls
 from smtpstate_io._waits import Wait
 
 __all__ = [
-    "CIPHERS",
     "Address",
     "AddressInfo",
     "AsyncSources",
@@ -28,5 +26,4 @@ __all__ = [
     "known_addresses",
     "looked_up",
     "name_unknown",
-    "openssl_cipher",
 ]

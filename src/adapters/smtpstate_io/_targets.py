@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import closing
+from secrets import token_urlsafe
 from ssl import SSLContext
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from smtpstate._auth import Credentials
 from smtpstate._config import TargetConfig
 from smtpstate._courier import forwarding
 from smtpstate._delivery import Delivery
@@ -30,12 +32,18 @@ class TargetBase:
     Args:
         config: where mail is handed to, and how.
         trace: takes each trace event as it happens.
+
+    Raises:
+        ConfigError: a file that ``config`` names cannot be read, or this TLS
+            library lacks what it asks for.
     """
 
     def __init__(self, config: TargetConfig, *, trace: Trace | None = None) -> None:
         self._config = config
         self._trace = trace
         self._contexts = Contexts()
+        if config.tls_client != TlsClient():
+            self._contexts.get(config.tls_client)  # a file that cannot be read is to be known now
 
     def __repr__(self) -> str:
         return f"<Target {' '.join(map(str, self._config.endpoints))}>"
@@ -44,7 +52,7 @@ class TargetBase:
         return self._contexts.get(tls)
 
     def _forwarding(self, delivery: Delivery) -> Dialogue[None]:
-        return forwarding(delivery, self._config, trace=self._trace)
+        return forwarding(delivery, self._config, nonce=token_urlsafe, trace=self._trace)
 
 
 class AsyncTarget(TargetBase):
@@ -53,6 +61,10 @@ class AsyncTarget(TargetBase):
     Args:
         config: where mail is handed to, and how.
         trace: takes each trace event as it happens.
+
+    Raises:
+        ConfigError: a file that ``config`` names cannot be read, or this TLS
+            library lacks what it asks for.
     """
 
     async def __aenter__(self) -> Self:
@@ -64,19 +76,29 @@ class AsyncTarget(TargetBase):
         """Nothing is open between two deliveries."""
 
     async def deliver(
-        self, envelope: Envelope, message: Message | Readable | Callable[[], Readable]
+        self,
+        envelope: Envelope,
+        message: Message | Readable | Callable[[], Readable],
+        *,
+        credentials: Credentials | None = None,
     ) -> Delivery:
         """Hand a message over, and return what became of each recipient.
 
         What servers and the network do is said in the outcomes, never by an
         exception.
 
+        Args:
+            envelope: who sends, and who is to receive.
+            message: read once, in constant memory; again where another endpoint
+                must be tried and it can be had from its start.
+            credentials: for targets that forward those of their callers.
+
         Raises:
             LocalProtocolError: the envelope or the message is not as it must be;
                 if the message turns out so while it is sent, it is not delivered.
             Exception: unchanged, whatever the message's own source raises.
         """
-        delivery = Delivery(envelope, message)
+        delivery = Delivery(envelope, message, credentials=credentials)
         await self.run(delivery)
         return delivery
 
