@@ -112,25 +112,10 @@ def show_demo() -> Exit:
             complaints += _play(SMTP, message, None, screen)
     except OSError as error:
         raise Failure(Exit.INTERNAL, f"the demo cannot run here: {reason(error)}") from None
-    _heading(screen, "What to make of it")
-    _tell(screen, "Each recipient has exactly one outcome, and it says whether to send again:")
-    _bullet(screen, "delivered: no. The server has taken the message for alice and dave.")
-    _bullet(screen, "rejected: of no use. The server's words say why, and belong in a report to the sender.")
-    _bullet(
-        screen,
-        "deferred: yes, later, to carol alone. Nothing was accepted for her, so nobody gets the message twice.",
-    )
-    _bullet(
-        screen,
-        "uncertain (not seen here): the connection broke after the message and before its answer. "
-        "Only you can know whether a duplicate is worse than a loss.",
-    )
     if complaints:
         complain(f"the demo did not go as it should: {'; '.join(complaints)}")
         return Exit.INTERNAL
-    screen.write("\n")
-    _tell(screen, "Both servers hold the message for alice and dave, octet for octet, with CRLF line ends.")
-    _tell(screen, "Now with a server and a message of your own: smtpstate send --help")
+    _explain(screen)
     return Exit.DELIVERED
 
 
@@ -176,6 +161,28 @@ def _play(scene: Scene, message: Path, unix_path: Path | None, screen: Screen) -
     ]
 
 
+def _explain(screen: Screen) -> None:
+    _heading(screen, "What to make of it")
+    _tell(screen, "Each recipient has exactly one outcome, and it says whether to send again:")
+    for status, advice in (
+        ("delivered", "no. The server has taken the message for alice and dave."),
+        ("rejected", "of no use. The server's words say why, and belong in a report to the sender."),
+        (
+            "deferred",
+            "yes, later, to carol alone. Nothing was accepted for her, so nobody gets it twice.",
+        ),
+        (
+            "uncertain",
+            "not seen here. The connection broke after the message and before its answer: "
+            "only you can know whether a duplicate is worse than a loss.",
+        ),
+    ):
+        _say(screen, f"{status}: {advice}", first="  - ", indent="    ")
+    screen.write("\n")
+    _tell(screen, "Both servers hold the message for alice and dave, octet for octet, with CRLF line ends.")
+    _tell(screen, "Now with a server and a message of your own: smtpstate send --help")
+
+
 @final
 class _Narrator:
     """Prints the dialogue as it happens, and above some of its lines what they mean."""
@@ -198,10 +205,6 @@ def _heading(screen: Screen, text: str) -> None:
 
 def _tell(screen: Screen, text: str) -> None:
     _say(screen, text)
-
-
-def _bullet(screen: Screen, text: str) -> None:
-    _say(screen, text, indent="    ", first="  - ")
 
 
 def _say(screen: Screen, text: str, *, indent: str = "", first: str | None = None, style: str = "") -> None:

@@ -46,7 +46,17 @@ class Screen:
         # A shell can start a program without one of its streams (>&-).
         stream: TextIO | None = sys.stderr if errors else sys.stdout
         self._stream = stream
-        self._console = Console(file=stream or io.StringIO(), markup=False, highlight=False, emoji=False)
+        self._encoding = (stream.encoding if stream else None) or "utf-8"
+        like = Console(file=stream or io.StringIO())
+        # Lines are put together in memory: whatever goes wrong in writing is for us to handle.
+        self._console = Console(
+            file=io.StringIO(),
+            force_terminal=like.is_terminal,
+            width=like.width,
+            markup=False,
+            highlight=False,
+            emoji=False,
+        )
 
     @property
     def is_terminal(self) -> bool:
@@ -71,6 +81,8 @@ class Screen:
             for thing in things:
                 self._console.print(thing, soft_wrap=not wrap)
         text = captured.get()
+        if not self._encoding.lower().startswith("utf"):
+            text = text.replace("─", "-")
         self.write(text if self.is_terminal else _PADDING.sub("", text))
 
     def write(self, text: str) -> None:

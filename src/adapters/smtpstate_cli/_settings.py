@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from smtpstate import ConfigError, Envelope, LocalProtocolError, Protocol, TargetConfig
+from smtpstate._durations import parse_duration
 from smtpstate_cli._exits import Exit, Failure
-
-_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|us|ns|h|m|s)\s*", re.ASCII)
 
 
 def target_config(
@@ -54,14 +51,12 @@ def envelope(sender: str, recipients: Sequence[str]) -> Envelope:
 
 
 def seconds(text: str) -> float:
-    """Return a duration in seconds: a sum of numbers with units, such as ``1h 5m`` or ``1.5s``.
+    """Return a duration in seconds, such as ``1h 5m`` or ``1.5s``.
 
     Raises:
         ValueError: ``text`` is none, or is no time at all.
     """
-    if not re.fullmatch(f"(?:{_PART.pattern})+", text, re.ASCII):
-        raise ValueError(f"{text!r} is no duration; write it with its unit, as in 5m, 30s or 1h30m")
-    total = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
-    if not total:
+    duration = parse_duration(text)
+    if not duration:
         raise ValueError(f"{text!r} is no time at all")
-    return total
+    return duration
