@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, final
 
-from smtpstate._checks import WrongSetting
+from smtpstate._checks import WrongSetting, is_iterable
 from smtpstate._errors import LocalProtocolError
 from smtpstate._mechanisms import Exchange, checked_password, checked_token, checked_user
 
@@ -79,22 +79,21 @@ class Auth:
     mechanism: Mechanism | None = None  #: called once for each authentication
 
     def __post_init__(self) -> None:
-        if not isinstance(self.kind, str) or self.kind not in _PARTS:
-            raise WrongSetting("auth", _EXPECTED)
+        needed = _parts(self.kind)
         for part in ("user", "password", "token", "name", "mechanism"):
-            if part not in _PARTS[self.kind] and getattr(self, part):
+            if part not in needed and getattr(self, part):
                 raise WrongSetting("auth", f"{self.kind} takes no {part}")
         try:
-            if "password" in _PARTS[self.kind]:
+            if "password" in needed:
                 Credentials(self.user, self.password)
-            elif "token" in _PARTS[self.kind]:
+            elif "token" in needed:
                 checked_user(_str(self.user, "user name"))
                 if not callable(self.token):
                     self.ask_token()
         except LocalProtocolError as error:
             raise WrongSetting("auth", str(error)) from None
         if self.kind == "own":
-            if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            if not _is_name(self.name):
                 raise WrongSetting(
                     "auth", "the name of a mechanism is 1 to 20 of A to Z, digits, hyphen and underscore"
                 )
@@ -181,8 +180,8 @@ class Auth:
             case [str(kind), *rest] if kind in _USAGE:
                 raise WrongSetting(
                     "auth",
-                    f"expected {_USAGE[kind]}, got {len(rest)} words after {kind}; "
-                    "in the language, quote one that holds blanks",
+                    f"expected {_USAGE[kind]}; words given after {kind}: {len(rest)} "
+                    "(in the language, quote one that holds blanks)",
                 )
             case _:
                 raise WrongSetting("auth", _EXPECTED)
@@ -213,10 +212,8 @@ class Auth:
         return checked_token(_str(self.token() if callable(self.token) else self.token, "token"))
 
     def __repr__(self) -> str:
-        parts = (repr(self.user) if part == "user" else "'****'" for part in _PARTS[self.kind])
-        if self.kind == "own":
-            parts = iter((repr(self.name), "..."))
-        return f"Auth.{self.kind}({', '.join(parts)})"
+        shown = {"user": repr(self.user), "name": repr(self.name), "mechanism": "..."}
+        return f"Auth.{self.kind}({', '.join(shown.get(part, '****') for part in _PARTS[self.kind])})"
 
 
 def auth(path: str, value: object) -> Auth:
@@ -232,10 +229,23 @@ def auth(path: str, value: object) -> Auth:
     if value is False:
         return Auth.off()
     if isinstance(value, str):
-        return Auth.from_words([value])
-    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
-        return Auth.from_words(value)
-    raise WrongSetting(path, f"{_EXPECTED}, as a list of words")
+        value = (value,)
+    words = tuple(value) if is_iterable(value) else (value,)
+    texts = [word for word in words if isinstance(word, str)]
+    if len(texts) < len(words):
+        raise WrongSetting(path, f"{_EXPECTED}, as a list of words")
+    return Auth.from_words(texts)
+
+
+def _parts(kind: object) -> tuple[str, ...]:
+    parts = _PARTS.get(kind) if isinstance(kind, str) else None
+    if parts is None:
+        raise WrongSetting("auth", _EXPECTED)
+    return parts
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def _str(value: object, what: str) -> str:

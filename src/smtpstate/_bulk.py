@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, final
 
-from smtpstate._carry import Ending, lacking, note_lacks
+from smtpstate._carry import Ending, lacking, note_lacks, present
 from smtpstate._delivery import Delivery
 from smtpstate._errors import DeadlinePassed, RemoteProtocolError, TransportError
 from smtpstate._exchange import begin
@@ -116,7 +116,10 @@ class _Bulk:
         recipients = delivery.remaining(self._courier.failover)
         link = self._courier.link
         batch: list[int] = []
-        if link is not None and link.takes_more and link is self._shared():
+        courier = self._courier
+        if courier.refuses(delivery):
+            return
+        if link is not None and link.takes_more and link is self._shared() and courier.may_share(link, delivery):
             batch, running.later = next_batch(link, delivery.envelope, recipients)
         if link is None or not batch:
             yield from self.drain()
@@ -127,6 +130,10 @@ class _Bulk:
         running.link = link
         reader = delivery.reader()
         if reader is None:
+            return
+        presented = yield from present(delivery, batch, link, running.ending, courier.config)
+        if not presented:
+            self.link_failed(link, TransportError("the connection was lost"))
             return
         plan = yield from plan_for(link, delivery.envelope, reader, batch)
         note_lacks(delivery, link, plan)

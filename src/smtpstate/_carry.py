@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
+from smtpstate._config import TargetConfig
 from smtpstate._delivery import Attempt, Delivery, Fate
 from smtpstate._errors import DeadlinePassed, RemoteProtocolError, TransportError
 from smtpstate._exchange import exchange
@@ -13,7 +14,7 @@ from smtpstate._plan import NO_EIGHT_BIT, Plan, plan_for
 from smtpstate._reader import NotSevenBit, Reader
 from smtpstate._replies import Reply
 from smtpstate._requests import Steps
-from smtpstate._session import Refused
+from smtpstate._session import Refused, present_client
 from smtpstate._split import next_batch
 from smtpstate._transaction import TRANSIENT, Spoiled, Transaction
 
@@ -31,13 +32,22 @@ class Ending:
         self.error: Exception | None = None  #: what ended it otherwise
 
     def take(self, failure: Exception) -> None:
-        """Take a failure apart."""
-        if isinstance(failure, (Refused, Spoiled)):
+        """Take a failure of the message apart."""
+        if isinstance(failure, (Spoiled, Refused)):
             self.reply = failure.reply
         elif isinstance(failure, Closing):
             self.reply = failure.event.reply
         else:
             self.error = failure
+
+    def take_fate(self, fate: Fate) -> None:
+        """Take the fate of everybody, where no session could be had."""
+        self.reply = fate.reply
+        self.error = fate.error
+
+    def clear(self) -> None:
+        """Forget what failed on the way to a session that was had in the end."""
+        self.reply = self.error = None
 
     def attempt(self, link: Link, seconds: float) -> Attempt:
         """Return it as an entry of the delivery's attempts."""
@@ -46,13 +56,16 @@ class Ending:
             phase=link.phase,
             remote=link.connected.remote if link.connected else None,
             tls=link.tls,
+            user=link.login.user if link.login else None,
             reply=self.reply,
             error=self.error,
             seconds=seconds,
         )
 
 
-def carry(delivery: Delivery, recipients: list[int], link: Link, ending: Ending) -> Steps[list[int]]:
+def carry(
+    delivery: Delivery, recipients: list[int], link: Link, ending: Ending, config: TargetConfig
+) -> Steps[list[int]]:
     """Carry the message to ``recipients`` over an open session.
 
     Returns those who wait for another session: since the server limits how
@@ -69,7 +82,7 @@ def carry(delivery: Delivery, recipients: list[int], link: Link, ending: Ending)
         batch, later = next_batch(link, delivery.envelope, waiting)
         if not batch:
             return waiting
-        again = yield from transact(delivery, batch, reader, link, ending)
+        again = yield from transact(delivery, batch, reader, link, ending, config)
         waiting = again + later
     if waiting and not link.stale:
         reply = ending.reply or Reply.made_here(421, f"4.4.2 {ending.error}")
@@ -79,9 +92,12 @@ def carry(delivery: Delivery, recipients: list[int], link: Link, ending: Ending)
 
 
 def transact(
-    delivery: Delivery, batch: list[int], reader: Reader, link: Link, ending: Ending
+    delivery: Delivery, batch: list[int], reader: Reader, link: Link, ending: Ending, config: TargetConfig
 ) -> Steps[list[int]]:
     """Carry the message to some recipients; return those for whom a further transaction makes sense."""
+    presented = yield from present(delivery, batch, link, ending, config)
+    if not presented:
+        return batch if link.stale else []
     plan = yield from plan_for(link, delivery.envelope, reader, batch)
     note_lacks(delivery, link, plan)
     if not plan.recipients:
@@ -111,6 +127,24 @@ def transact(
     link.reused = False
     delivery.under_way(None)
     return transaction.too_many
+
+
+def present(
+    delivery: Delivery, batch: list[int], link: Link, ending: Ending, config: TargetConfig
+) -> Steps[bool]:
+    """Name the client for whom we relay, and return whether the connection is still of use."""
+    try:
+        note = yield from present_client(link, config, delivery.envelope.client)
+    except (Closing, Refused, TransportError, RemoteProtocolError) as failure:
+        link.failed(failure)
+        ending.take(failure)
+        link.stale = link.reused and not isinstance(failure, DeadlinePassed)
+        if not link.stale:
+            _settle(delivery, batch, link, ending.reply or Reply.made_here(421, f"4.4.2 {failure}"))
+        return False
+    if note is not None:
+        delivery.note({None: [note]})
+    return True
 
 
 def found_dead(link: Link, transaction: Transaction, failure: Exception) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import TypeAlias, final
+from typing import TypeAlias, TypeGuard, final
 
 from smtpstate._durations import parse_duration
 from smtpstate._errors import ConfigError
@@ -14,7 +14,10 @@ from smtpstate._text import visible
 #: The name of a setting, or its names from the outermost in: ``("tls_client", "cert")``.
 Path: TypeAlias = str | tuple[str, ...]
 
-_BOOLEANS = dict.fromkeys(("yes", "true", "on", "1"), True) | dict.fromkeys(("no", "false", "off", "0"), False)
+_BOOLEANS: Mapping[str, bool] = {
+    **dict.fromkeys(("yes", "true", "on", "1"), True),
+    **dict.fromkeys(("no", "false", "off", "0"), False),
+}
 _WHOLE = re.compile(r"[0-9]{1,9}", re.ASCII)
 _SHORTEST, _LONGEST = 1e-9, 1e9  # seconds
 _DURATION = "a duration such as 5m, or a number of seconds, above 0"
@@ -32,6 +35,16 @@ class WrongSetting(ConfigError):
 
     def __str__(self) -> str:
         return ": ".join((*self.path, self.reason))
+
+
+def is_mapping(value: object) -> TypeGuard[Mapping[object, object]]:
+    """Return whether ``value`` is a mapping, of whatever."""
+    return isinstance(value, Mapping)
+
+
+def is_iterable(value: object) -> TypeGuard[Iterable[object]]:
+    """Return whether ``value`` is an iterable, of whatever."""
+    return isinstance(value, Iterable)
 
 
 def shown(value: object) -> str:
@@ -56,20 +69,22 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 
 def known_names(given: object, known: Iterable[str], path: tuple[str, ...] = ()) -> Mapping[str, object]:
-    """Return ``given`` if it is a mapping whose keys are all ``known``.
+    """Return a copy of ``given`` if it is a mapping whose keys are all ``known``.
 
     Raises:
         WrongSetting: it is not; the nearest known name is suggested.
     """
-    if not isinstance(given, Mapping):
+    if not is_mapping(given):
         raise WrongSetting(path or "settings", f"expected a mapping of names to values, got {shown(given)}")
     known = tuple(known)
-    for name in given:
+    checked: dict[str, object] = {}
+    for name, value in given.items():
         if not isinstance(name, str):
             raise WrongSetting(path or "settings", f"expected names, got {shown(name)}")
         if name not in known:
             raise WrongSetting((*path, visible(name[:_SHOWN])), f"unknown here; {suggestion(name, known)}")
-    return given
+        checked[name] = value
+    return checked
 
 
 def boolean(path: Path, value: object) -> bool:
@@ -145,10 +160,11 @@ def texts(path: Path, value: object, expected: str) -> tuple[str, ...]:
     Raises:
         WrongSetting: one is none; ``expected`` says what would be.
     """
-    if isinstance(value, (bytes, bytearray, Mapping)) or not isinstance(value, Iterable):
+    if isinstance(value, str):
+        value = (value,)
+    if isinstance(value, (bytes, bytearray)) or is_mapping(value) or not is_iterable(value):
         raise WrongSetting(path, f"expected {expected}, got {shown(value)}")
-    several = (value,) if isinstance(value, str) else tuple(value)
-    return tuple(text(path, one, expected) for one in several)
+    return tuple(text(path, one, expected) for one in value)
 
 
 def _seconds(path: Path, value: object, expected: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import final
 
 from smtpstate._bulk import forward_many
@@ -11,16 +12,15 @@ from smtpstate._delivery import Delivery, Fate
 from smtpstate._dialogue import Dialogue
 from smtpstate._endpoints import Endpoint
 from smtpstate._errors import RemoteProtocolError, TransportError
+from smtpstate._fates import FAILURES, NO_CREDENTIALS, fate_of_failure
+from smtpstate._ladder import Ladder, Rung
 from smtpstate._link import Closing, Link
+from smtpstate._login import Login, LoginFailed
 from smtpstate._memory import Memory
-from smtpstate._outcomes import Phase, Status
-from smtpstate._replies import Reply
 from smtpstate._requests import Clock, Steps
+from smtpstate._secure import NoTls, TlsBroke
 from smtpstate._session import Refused, open_session, say_goodbye
 from smtpstate._trace import Settled, Trace
-
-#: The words of ``failover`` that a target can know so far.
-FAILOVER = frozenset({"connect"})
 
 _READ_ONCE = "no other endpoint was tried: the message could be read only once"
 
@@ -34,16 +34,24 @@ class Courier:
 
     Args:
         config: where mail is handed to, and how.
+        nonce: gives at least 16 random characters of printable ASCII without commas, anew at
+            each call; without it there is no SCRAM.
         memory: which endpoints failed lately; shared by the couriers of a target.
         trace: takes each trace event as it happens.
     """
 
-    __slots__ = ("_config", "_link", "_memory", "_trace")
+    __slots__ = ("_config", "_link", "_memory", "_nonce", "_trace")
 
     def __init__(
-        self, config: TargetConfig, *, memory: Memory | None = None, trace: Trace | None = None
+        self,
+        config: TargetConfig,
+        *,
+        nonce: Callable[[], str] | None = None,
+        memory: Memory | None = None,
+        trace: Trace | None = None,
     ) -> None:
         self._config = config
+        self._nonce = nonce
         self._memory = memory or Memory(0)
         self._trace = trace
         self._link: Link | None = None
@@ -71,6 +79,8 @@ class Courier:
     def forward(self, delivery: Delivery, clock: Clock) -> Steps[None]:
         """Try each endpoint in turn, for the recipients that may still be tried."""
         ends = self.end_of_delivery(clock)
+        if self.refuses(delivery):
+            return
         for endpoint in self.untried(delivery, clock):
             waiting = delivery.remaining(self.failover)
             if waiting and delivery.reader() is None:
@@ -78,6 +88,8 @@ class Courier:
                 break
             while waiting:
                 waiting = yield from self.deliver(endpoint, delivery, waiting, clock, ends)
+        if self._link is not None:
+            self._link.idle_since = clock()
         self.show(delivery, clock)
 
     def end_of_delivery(self, clock: Clock) -> float | None:
@@ -107,7 +119,7 @@ class Courier:
             link = yield from self.session_at(endpoint, delivery, recipients, ending, clock, ends)
             if link is None:
                 return []
-            return (yield from carry(delivery, recipients, link, ending))
+            return (yield from carry(delivery, recipients, link, ending, self._config))
         finally:
             if self._link is not None:
                 delivery.tried(ending.attempt(self._link, clock() - begun))
@@ -122,48 +134,80 @@ class Courier:
         ends: float | None,
     ) -> Steps[Link | None]:
         """Return a session at an endpoint, idle before or new; None if there is none to be had."""
-        link = yield from self.take_idle(endpoint, ends)
-        if link is not None:
-            return link
-        yield from self.leave()
-        link = self._link = self._new_link(endpoint, clock, ends)
-        opened = yield from self.reach(link, delivery, recipients, ending)
-        if not opened:
-            self._memory.failed(endpoint, clock())
-            return None
-        self._memory.reached(endpoint)
-        return link
+        idle = yield from self.take_idle(endpoint, delivery, clock, ends)
+        if idle is not None:
+            return idle
+        login = self.login_for(delivery)
+        ladder = Ladder(self._config, endpoint)
+        rung: Rung | None = ladder.top
+        while rung is not None:
+            begun = clock()
+            yield from self.leave()
+            link = self._link = self._new_link(endpoint, clock, ends)
+            try:
+                yield from open_session(link, self._config, rung, login)
+            except FAILURES as failure:
+                fate = self.give_up(link, failure)
+                ending.take_fate(fate)
+                rung = ladder.below(rung, failure.cause) if isinstance(failure, TlsBroke) else None
+                if rung is not None:
+                    delivery.tried(ending.attempt(link, clock() - begun))
+                    continue
+                for index in recipients:
+                    delivery.settle(index, fate)
+                if fate.moves == "connect":
+                    self._memory.failed(endpoint, clock())
+            else:
+                ending.clear()
+                self._memory.reached(endpoint)
+                return link
+        return None
 
-    def reach(
-        self, link: Link, delivery: Delivery, recipients: list[int], ending: Ending
-    ) -> Steps[bool]:
-        """Open a session and return whether that succeeded; if not, it is everyone's fate here."""
-        try:
-            yield from open_session(link, self._config)
-        except (TransportError, RemoteProtocolError, Refused, Closing) as failure:
-            ending.take(failure)
-            if not isinstance(failure, Refused):
-                link.failed(failure)
-            fate = _unreachable(link, failure)
-            for index in recipients:
-                delivery.settle(index, fate)
+    def give_up(self, link: Link, failure: Exception) -> Fate:
+        """Close a connection without a session, unless it is in step for a goodbye; return what that means."""
+        if not isinstance(failure, (Refused, NoTls, LoginFailed)):
+            link.failed(failure)
+        return fate_of_failure(link, failure)
+
+    def login_for(self, delivery: Delivery) -> Login | None:
+        """Return who we are to be for a delivery."""
+        auth = self._config.auth
+        if auth.kind == "off":
+            return None
+        credentials = delivery.credentials if auth.kind == "forward" else None
+        return Login(auth, credentials, self._nonce)
+
+    def refuses(self, delivery: Delivery) -> bool:
+        """Settle a delivery that cannot even be tried, and return whether it is one."""
+        if self._config.auth.kind != "forward" or delivery.credentials is not None:
             return False
+        for index in delivery.remaining(self.failover):
+            delivery.settle(index, NO_CREDENTIALS)
         return True
+
+    @property
+    def config(self) -> TargetConfig:
+        """The settings of the target."""
+        return self._config
 
     @property
     def failover(self) -> frozenset[str]:
         """What moves recipients on to the next endpoint."""
-        return FAILOVER
+        return self._config.failover
 
     @property
     def link(self) -> Link | None:
         """The connection, dead or alive; None before the first and after a goodbye."""
         return self._link
 
-    def take_idle(self, endpoint: Endpoint, ends: float | None) -> Steps[Link | None]:
-        """Return the connection of the delivery before, if it leads there and is alive."""
+    def take_idle(
+        self, endpoint: Endpoint, delivery: Delivery, clock: Clock, ends: float | None
+    ) -> Steps[Link | None]:
+        """Return the connection of the delivery before, if it leads there, may be shared, and is alive."""
         link = self._link
-        if link is None or link.endpoint != endpoint or not link.usable or link.spent:
+        if link is None or link.endpoint != endpoint or not link.usable or not self.may_share(link, delivery):
+            return None
+        if link.idle_since is not None and clock() - link.idle_since >= self._config.idle_timeout:
             return None
         try:
             yield from link.glance()
@@ -173,6 +217,13 @@ class Courier:
             return None
         link.reuse(ends)
         return link
+
+    def may_share(self, link: Link, delivery: Delivery) -> bool:
+        """Return whether a connection may carry this delivery as well as those before."""
+        login = self.login_for(delivery)
+        same_login = link.login is None if login is None else login.same_as(link.login)
+        same_client = not link.client or link.client == delivery.envelope.client
+        return same_login and same_client and not link.spent
 
     def leave(self) -> Steps[None]:
         """Say goodbye, if the connection is in step."""
@@ -189,48 +240,27 @@ class Courier:
             limits=self._config.limits,
             trace=self._trace,
             ends=ends,
+            pipelining=self._config.pipelining,
+            chunking=self._config.chunking,
+            most_messages=self._config.max_messages,
         )
 
 
-def forwarding(delivery: Delivery, config: TargetConfig, *, trace: Trace | None = None) -> Dialogue[None]:
+def forwarding(
+    delivery: Delivery,
+    config: TargetConfig,
+    *,
+    nonce: Callable[[], str] | None = None,
+    trace: Trace | None = None,
+) -> Dialogue[None]:
     """Return the dialogue that delivers a message over connections of its own, and QUITs them.
 
     See ``Courier.delivering``.
     """
-    courier = Courier(config, trace=trace)
+    courier = Courier(config, nonce=nonce, trace=trace)
 
     def forward(clock: Clock) -> Steps[None]:
         yield from courier.forward(delivery, clock)
         yield from courier.leave()
 
     return Dialogue(forward)
-
-
-def _unreachable(link: Link, failure: Exception) -> Fate:
-    """Return what an endpoint means for everybody that has failed before any mail was spoken of."""
-    error: Exception | None = None
-    if isinstance(failure, Refused):
-        reply = failure.reply
-    elif isinstance(failure, Closing):
-        reply = failure.event.reply
-    elif isinstance(failure, RemoteProtocolError):
-        error = failure
-        reply = failure.reply or Reply.made_here(451, f"4.5.0 {failure}")
-    else:
-        error = failure
-        reply = Reply.made_here(421, f"{_network_code(link, failure)} {failure}")
-    return Fate(
-        status=Status.DEFERRED,
-        reply=reply,
-        phase=link.phase,
-        endpoint=link.endpoint,
-        error=error,
-        moves="connect",
-    )
-
-
-def _network_code(link: Link, failure: Exception) -> str:
-    # RFC 3463 §3.5: 4.4 unable to route, 4.1 no answer from host, 4.2 bad connection
-    if isinstance(failure, TransportError) and failure.name_unknown:
-        return "4.4.4"
-    return "4.4.1" if link.phase is Phase.CONNECT else "4.4.2"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
+from smtpstate._auth import Credentials
 from smtpstate._endpoints import Endpoint
 from smtpstate._envelope import Envelope
 from smtpstate._errors import DeliveryFailed, LocalProtocolError
@@ -30,6 +31,7 @@ class Attempt:
     phase: Phase  #: how far it came
     remote: str | None = None  #: the server's IP address
     tls: Negotiated | None = None  #: what was negotiated; None where nothing was encrypted
+    user: str | None = None  #: who we were; None where we did not authenticate
     reply: Reply | None = None  #: the server's word that ended it, where one did
     error: Exception | None = None  #: what went wrong otherwise; None where all went as it should
     seconds: float = 0.0  #: how long it took, QUIT left out
@@ -87,12 +89,19 @@ class Delivery:
         LocalProtocolError: there is no recipient.
     """
 
-    __slots__ = ("_attempts", "_fates", "_notes", "_pending", "_reader", "envelope", "message")
+    __slots__ = ("_attempts", "_fates", "_notes", "_pending", "_reader", "credentials", "envelope", "message")
 
-    def __init__(self, envelope: Envelope, message: Message | Readable | Callable[[], Readable]) -> None:
+    def __init__(
+        self,
+        envelope: Envelope,
+        message: Message | Readable | Callable[[], Readable],
+        *,
+        credentials: Credentials | None = None,
+    ) -> None:
         if not envelope.recipients:
             raise LocalProtocolError("the envelope has no recipient")
         self.envelope = envelope
+        self.credentials = credentials  #: for targets that forward them
         self.message = Message.of(message)
         self._fates: list[Fate | None] = [None] * len(envelope.recipients)
         self._attempts: list[Attempt] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
@@ -13,6 +13,7 @@ from smtpstate._auth import auth
 from smtpstate._checks import (
     WrongSetting,
     boolean,
+    is_iterable,
     positive,
     seconds,
     seconds_or_off,
@@ -61,7 +62,7 @@ def endpoints(name: str, value: object) -> tuple[Endpoint, ...]:
     """Return the endpoints of a target; one alone counts as several."""
     if isinstance(value, (str, Endpoint)):
         value = (value,)
-    if not isinstance(value, Iterable):
+    if not is_iterable(value):
         raise WrongSetting(name, f"expected endpoints such as tcp://mx.example:25, got {shown(value)}")
     targets = tuple(_endpoint(name, target) for target in value)
     if not targets:

@@ -52,7 +52,7 @@ class Ladder:
         config = self._config
         if self._endpoint.implicit_tls or config.require_tls:
             return None
-        if config.auth.is_on and not config.insecure_auth:
+        if config.auth.kind != "off" and not (config.insecure_auth or self._endpoint.is_unix):
             return None  # without verified TLS no credential may leave, so a retry would be useless
         certificate = isinstance(failure, TlsFailed) and failure.certificate
         if rung is Rung.VERIFIED and certificate and config.tls_client.verify:

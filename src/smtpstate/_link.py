@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, final
 
 from smtpstate._commands import Bdat, Command, EndOfContent, Protocol
 from smtpstate._config import Timeouts
@@ -17,6 +17,9 @@ from smtpstate._outcomes import Phase
 from smtpstate._replies import Reply
 from smtpstate._requests import Clock, Connected, Negotiated, Poll, Receive, Send, Steps
 from smtpstate._trace import Failed, Received, Sent, Trace, TraceEvent
+
+if TYPE_CHECKING:
+    from smtpstate._login import Login
 
 T = TypeVar("T")
 
@@ -57,13 +60,17 @@ class Link:
         "_trace",
         "_window",
         "broken",
+        "client",
         "chunking",
         "conn",
         "connected",
         "domains",
         "endpoint",
         "exhausted",
+        "heard",
+        "idle_since",
         "listen_early",
+        "login",
         "phase",
         "pipelining",
         "requested",
@@ -85,14 +92,20 @@ class Link:
         trace: Trace | None = None,
         ends: float | None = None,
         most_messages: int | None = None,
+        pipelining: bool = True,
+        chunking: bool = True,
     ) -> None:
         self.endpoint = endpoint
         self.conn = Connection(protocol, limits=limits, encrypted=endpoint.implicit_tls)
         self.connected: Connected | None = None
         self.tls: Negotiated | None = None
+        self.login: Login | None = None  #: who we are on it
+        self.client: tuple[tuple[str, str], ...] = ()  #: whom we speak for since XCLIENT
+        self.heard = 0  #: whole replies so far
         self.phase = Phase.CONNECT
-        self.pipelining = True  #: the target's off-switch for PIPELINING
-        self.chunking = True  #: the target's off-switch for CHUNKING
+        self.pipelining = pipelining  #: the target's off-switch for PIPELINING
+        self.chunking = chunking  #: the target's off-switch for CHUNKING
+        self.idle_since: float | None = None  #: on the adapter's clock
         self.reused = False  #: it was idle before, and may have been closed by the server meanwhile
         self.stale = False  #: it was found dead when it was to be used again
         self.exhausted = False  #: the server's limits let nobody more on it
@@ -304,6 +317,7 @@ class Link:
         return heard
 
     def _tell(self, event: Answered) -> None:
+        self.heard += 1
         self.trace(Received, event.reply)
         if isinstance(event, MessageAnswered) and event.early:
             assert self.listen_early is not None

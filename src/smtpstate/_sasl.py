@@ -23,15 +23,14 @@ from smtpstate._scram import Binding, is_supported, scram
 if TYPE_CHECKING:
     from smtpstate._requests import Negotiated
 
-# Each way to authenticate, as the settings name it, and its mechanisms: the first that is offered is
-# taken. The -PLUS form of a SCRAM is not named: all of them stand before all that bind nothing.
+#: The ways to authenticate, as the settings name them, and the mechanisms of each: the first that is offered
+#: is taken. The -PLUS form of a SCRAM goes without saying: all of them stand before all that bind nothing.
 METHODS: Mapping[str, tuple[str, ...]] = {
     "auto": ("SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN", "CRAM-MD5"),
     "scram": ("SCRAM-SHA-256", "SCRAM-SHA-1"),
     "forward": ("PLAIN", "LOGIN"),
     "plain": ("PLAIN",),
     "login": ("LOGIN",),
-    "cram-md5": ("CRAM-MD5",),
     "external": ("EXTERNAL",),
     "xoauth2": ("XOAUTH2",),
     "oauthbearer": ("OAUTHBEARER",),
@@ -138,8 +137,8 @@ def choose(
         secret: the password or token.
         nonce: for SCRAM, at least 16 random characters of printable ASCII, without commas.
         tls: what was negotiated, or None where nothing is encrypted.
-        end_point: bind to the server's certificate (RFC 5929 §4).
-        host: the server's name, for OAUTHBEARER.
+        end_point: bind SCRAM to the server's certificate, not to the connection (RFC 5929 §4).
+        host: the server's name as we know it, for OAUTHBEARER.
         port: the server's port, for OAUTHBEARER.
 
     Raises:
@@ -147,17 +146,16 @@ def choose(
     """
     names = {name.upper() for name in offered}
     binding = _binding(tls, end_point)
-    for mechanism in _candidates(method, binding):
-        if mechanism not in names:
-            continue
-        if mechanism.startswith("SCRAM-"):
-            # RFC 5802 §6: to a server that does bind, if only by a hash that we do not have, we say nothing of
-            # what we could bind to: it would take us for the victim of somebody in between.
-            if not mechanism.endswith("-PLUS") and any(_binds(name) for name in names):
-                binding = None
-            return SaslExchange(mechanism, scram(mechanism, user, secret, nonce, binding))
-        return SaslExchange(mechanism, _start(mechanism, user, secret, host, port))
-    raise MechanismMissing(_why_missing(method, offered))
+    found = next((name for name in _candidates(method, binding) if name in names), None)
+    if found is None:
+        raise MechanismMissing(_why_missing(method, offered))
+    if found.startswith("SCRAM-"):
+        # RFC 5802 §6: to a server that does bind, if only by a hash that we do not have, we say nothing of
+        # what we could bind to: it would take us for the victim of somebody in between.
+        if not _binds(found) and any(_binds(name) for name in names):
+            binding = None
+        return SaslExchange(found, scram(found, user, secret, nonce, binding))
+    return SaslExchange(found, _start(found, user, secret, host, port))
 
 
 def own(mechanism: str, steps: Exchange, offered: Sequence[str]) -> SaslExchange:
@@ -166,9 +164,10 @@ def own(mechanism: str, steps: Exchange, offered: Sequence[str]) -> SaslExchange
     Raises:
         MechanismMissing: it is not offered.
     """
-    if mechanism.upper() not in {name.upper() for name in offered}:
-        raise MechanismMissing(f"the server does not offer {mechanism.upper()}: it offers {_listed(offered)}")
-    return SaslExchange(mechanism.upper(), steps)
+    name = mechanism.upper()
+    if name not in {name.upper() for name in offered}:
+        raise MechanismMissing(f"auth own needs {name}, and the server offers {_listed(offered)}")
+    return SaslExchange(name, steps)
 
 
 def _binding(tls: Negotiated | None, end_point: bool) -> Binding | None:
@@ -184,7 +183,7 @@ def _binds(mechanism: str) -> bool:
     return mechanism.startswith("SCRAM-") and mechanism.endswith("-PLUS")
 
 
-def _candidates(method: str, binding: Binding | None) -> list[str]:
+def _candidates(method: str, binding: Binding | None) -> Sequence[str]:
     """Return the mechanisms that can be used here, best first."""
     names = METHODS[method]
     if not is_supported():

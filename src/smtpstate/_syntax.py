@@ -110,7 +110,9 @@ class Text:
                 inner = tuple(blocks.pop())
                 blocks[-1].append(self._statement(openings.pop()[0], inner))
         if openings:
-            raise self.mistake(openings[-1][1], f"{openings[-1][0][0].text}: the block is never closed; add }}")
+            raise self.mistake(
+                openings[-1][1], f"{openings[-1][0][0].text}: the block is never closed; add }}"
+            )
         return tuple(blocks[0])
 
     def _tokens(self, text: str) -> list[_Token]:
@@ -130,7 +132,9 @@ class Text:
                 tokens.append(_Word(line, found["quoted"].replace('\\"', '"'), quoted=True))
             elif (bare := found["bare"]) is not None:
                 if text.startswith('"', position):
-                    raise self.mistake(line, 'a quote within a word; quote the whole word and write \\" for it')
+                    raise self.mistake(
+                        line, 'a quote within a word; quote the whole word and write \\" for it'
+                    )
                 tokens.append(self._bare(line, bare))
             line += found[0].count("\n")
         return [*tokens, _Line(line, "\n")]
@@ -177,7 +181,9 @@ class Text:
 
         if "{env:" in _VARIABLE.sub("\0", word.text):
             raise self.mistake(
-                word.line, directive.text, "{env: is not closed as in {env:NAME}; for itself write {env::-{}env:"
+                word.line,
+                directive.text,
+                "{env: is not closed as in {env:NAME}; for itself write {env::-{}env:",
             )
         return _VARIABLE.sub(value, word.text)
 

@@ -69,25 +69,25 @@ class TlsClient:
         Raises:
             ConfigError: as for the class, or a name is unknown.
         """
-        given = known_names(mapping, [option.name for option in fields(cls)], ("tls_client",))
-        tls = object.__new__(cls)
-        for option in fields(cls):
-            object.__setattr__(tls, option.name, given.get(option.name, option.default))
-        tls.__post_init__()
-        return tls
+        return _from("tls_client", mapping)
 
 
-def tls_client(path: str, value: object) -> TlsClient:
-    """Return the setting ``tls_client``, given as such or as a mapping.
+def tls_client(name: str, value: object) -> TlsClient:
+    """Return the setting ``name``, given as such or as a mapping.
 
     Raises:
         WrongSetting: it is neither.
     """
-    if isinstance(value, TlsClient):
-        return value
-    if isinstance(value, Mapping):
-        return TlsClient.from_mapping(value)
-    raise WrongSetting(path, f"expected a TlsClient, or a mapping or block of its options, got {shown(value)}")
+    return value if isinstance(value, TlsClient) else _from(name, value)
+
+
+def _from(name: str, mapping: object) -> TlsClient:
+    given = known_names(mapping, [option.name for option in fields(TlsClient)], (name,))
+    tls = object.__new__(TlsClient)
+    for option in fields(TlsClient):
+        object.__setattr__(tls, option.name, given.get(option.name, option.default))
+    tls.__post_init__()
+    return tls
 
 
 _SEVERAL = {

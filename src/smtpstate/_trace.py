@@ -56,6 +56,17 @@ class Secured(TraceEvent):
 
 @final
 @dataclass(frozen=True, slots=True)
+class LoggedIn(TraceEvent):
+    """The server knows who we are from here on."""
+
+    who: str  #: the user, and the mechanism
+
+    def __str__(self) -> str:
+        return f"* authenticated: {self.who}"
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Sent(TraceEvent):
     """A command has been handed to the connection; secrets and content are masked."""
 
