@@ -1,0 +1,29 @@
+"""Gates for the whole run: nothing is skipped, and nothing is left behind."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Generator, Iterator
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nothing_is_left_behind() -> Iterator[None]:
+    """Fail the run if a thread outlives it; what is collected late warns, and a warning is an error."""
+    before = set(threading.enumerate())
+    yield
+    gc.collect()
+    left = [thread.name for thread in threading.enumerate() if thread not in before]
+    assert left == []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Count a skipped test as failed: a test that does not run says nothing."""
+    report = yield
+    if report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid} was skipped"
+    return report

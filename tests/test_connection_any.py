@@ -1,0 +1,282 @@
+"""Anything that a server says and a program asks for, in any order: the rules hold, and nothing else is raised."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from dialogues import COMMANDS, KEYWORDS, LEGAL, LMTP, offer, reach
+from smtpstate._capabilities import Capabilities
+from smtpstate._commands import Command, Content, Data, EndOfContent, Mail, Opening, Protocol, Rcpt, StartTls, Xclient
+from smtpstate._connection import Connection
+from smtpstate._errors import LocalProtocolError, RemoteProtocolError
+from smtpstate._events import (
+    NEED_DATA,
+    Answered,
+    ConnectionEnded,
+    Event,
+    HelloAnswered,
+    MessageAnswered,
+    RecipientDelivered,
+    ServiceClosing,
+    TlsReady,
+)
+from smtpstate._limits import Limits
+from smtpstate._machine import State
+from strategies import commands, replies, reply_octets, splits
+
+SMALL = Limits(reply_line=60, challenge_line=90, reply_lines=9, reply=200, challenges=2)
+
+#: Commands that the grid knows come as often as all others together.
+likely_commands = st.sampled_from(list(COMMANDS.values())) | commands
+
+wires = (
+    st.lists(replies.map(bytes), max_size=8).map(b"".join)
+    | reply_octets
+    | st.binary(max_size=60)
+    | st.builds(bytes.__add__, st.lists(replies.map(bytes), max_size=3).map(b"".join), reply_octets)
+)
+
+
+# What a server may say.
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A connection in some state with commands outstanding, to be made as often as it is needed."""
+
+    protocol: Protocol
+    state: State
+    limits: Limits
+    flight: tuple[Command, ...]
+
+    def begin(self) -> Connection:
+        """Return it, with all of the flight sent that is legal."""
+        conn = reach(self.state, self.protocol, limits=self.limits)
+        for command in self.flight:
+            try:
+                conn.send(command)
+            except LocalProtocolError:
+                continue
+        return conn
+
+
+scenes = st.builds(
+    Scene,
+    st.sampled_from(Protocol),
+    st.sampled_from(State),
+    st.sampled_from([Limits(), SMALL]),
+    st.lists(likely_commands, max_size=8).map(tuple),
+)
+
+
+def outcome(conn: Connection, parts: list[bytes]) -> tuple[list[Event], bool]:
+    """Return what happens, and whether it ends with a violation; no other exception is caught."""
+    found: list[Event] = []
+    for part in parts:
+        conn.receive_data(part)
+        try:
+            while (event := conn.next_event()) is not NEED_DATA:
+                found.append(event)
+        except RemoteProtocolError:
+            return found, True
+    return found, False
+
+
+@settings(max_examples=300)
+@given(scenes, wires, st.booleans(), st.data())
+def test_whatever_a_server_says_is_an_event_or_a_violation_however_it_is_cut(
+    scene: Scene, wire: bytes, ends: bool, data: st.DataObject
+) -> None:
+    end = [b""] if ends else []
+    conn = scene.begin()
+    asks_for_tls = isinstance(conn.due, StartTls)
+    whole, violated = outcome(conn, [wire, *end] if wire else end)
+    parts = outcome(scene.begin(), [*data.draw(splits(wire)), *end])
+    octet_by_octet = outcome(scene.begin(), [*(bytes([octet]) for octet in wire), *end])
+    # What follows the answer to STARTTLS is a violation, whether it comes with it or after it.
+    told = [event for event in parts[0] if not (violated and asks_for_tls and isinstance(event, TlsReady))]
+    assert (told, parts[1]) == (whole, violated)
+    assert (parts[0], parts[1]) == octet_by_octet or asks_for_tls
+    if ends and not violated:
+        assert isinstance(whole[-1], ConnectionEnded)
+
+
+# What a program may ask for.
+
+
+class Conversation(RuleBasedStateMachine):
+    """A program that asks for anything and a server that says anything, watched by a bookkeeper.
+
+    The bookkeeper knows what was sent, what was offered and who was accepted,
+    and nothing of the table but the grid of what is legal where.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conn = Connection()
+        self.sent: deque[tuple[Command, int]] = deque([(Opening(), 0)])
+        self.accepted: deque[Command] = deque()
+        self.offered = Capabilities()
+        self.over = False
+        self.protocol = Protocol.SMTP
+
+    @initialize(protocol=st.sampled_from(Protocol), greeted=st.booleans())
+    def connect(self, protocol: Protocol, greeted: bool) -> None:
+        self.protocol = protocol
+        self.conn = Connection(protocol, limits=SMALL)
+        if greeted:
+            self.hear(b"220 mx\r\n")
+            self.ask(COMMANDS["LHLO" if protocol is LMTP else "EHLO"])
+            self.hear(offer("PIPELINING", "CHUNKING", "STARTTLS"))
+
+    # The program.
+
+    @rule(command=likely_commands)
+    def ask(self, command: Command) -> None:
+        """Send something, legal or not."""
+        conn = self.conn
+        ahead, before = conn.ahead, self.seen()
+        try:
+            wire = conn.send(command)
+        except LocalProtocolError as error:
+            assert self.seen() == before
+            assert str(error).startswith("cannot send ")
+            return
+        assert not self.over
+        assert (ahead, command.kind) in {(state, COMMANDS[name].kind) for (state, name), legal in LEGAL.items() if legal}
+        assert all(keyword in self.offered for keyword in command.needs)
+        if self.sent:
+            assert self.sent[-1][0].pipelines
+            assert "PIPELINING" in self.offered
+        if isinstance(command, Content):
+            return
+        if isinstance(command, EndOfContent):
+            assert wire.endswith(b".\r\n")
+            if self.protocol is LMTP and not self.accepted:
+                return
+            wire = wire[-3:]
+        self.sent.append((command, len(wire)))
+
+    @rule(flight=st.sampled_from(["MAIL RCPT DATA", "MAIL RCPT RCPT BDAT-LAST", "content end MAIL", "AUTH", "STARTTLS"]))
+    def ask_for_something_sensible(self, flight: str) -> None:
+        for name in flight.split():
+            self.ask(COMMANDS[name])
+
+    @rule()
+    def begin_tls(self) -> None:
+        before = self.seen()
+        try:
+            self.conn.tls_started()
+        except LocalProtocolError:
+            assert self.seen() == before
+            assert self.over or self.conn.state is not State.TLS
+        else:
+            assert not self.sent
+            assert not self.over
+            self.offered = Capabilities()
+
+    # The server.
+
+    @precondition(lambda self: self.sent)
+    @rule(yes=st.integers(0, 3))
+    def answer(self, yes: int) -> None:
+        """Answer what is due as a server could, more often yes than no."""
+        due = self.sent[0][0]
+        name = next((name for name, command in COMMANDS.items() if command.kind is due.kind), "greeting")
+        positive = {"STARTTLS": b"220 go", "AUTH": b"334 ", "response": b"235 ok", "DATA": b"354 go", "greeting": b"220 mx"}
+        if not yes:
+            self.hear(b"550 no\r\n")
+        elif name in ("EHLO", "LHLO"):
+            self.hear(offer(*KEYWORDS[: 8 - yes]))
+        else:
+            self.hear(positive.get(name, b"250 ok") + b"\r\n")
+
+    @rule(wire=st.lists(replies.map(bytes), min_size=1, max_size=3).map(b"".join) | reply_octets, data=st.data())
+    def say_anything(self, wire: bytes, data: st.DataObject) -> None:
+        for part in data.draw(splits(wire)):
+            self.hear(part)
+
+    @rule()
+    def end(self) -> None:
+        self.hear(b"")
+
+    def hear(self, wire: bytes) -> None:
+        self.conn.receive_data(wire)
+        try:
+            while (event := self.conn.next_event()) is not NEED_DATA:
+                self.enter(event)
+        except RemoteProtocolError:
+            self.over = True
+
+    # The books.
+
+    def enter(self, event: Event) -> None:
+        """Check that an event is the one that is due."""
+        if isinstance(event, (ServiceClosing, ConnectionEnded)):
+            assert event.unanswered == tuple(command for command, _ in self.sent)
+            assert not self.over or isinstance(event, ConnectionEnded)
+            self.close()
+            return
+        assert isinstance(event, Answered)
+        assert not self.over
+        if isinstance(event, MessageAnswered) and event.early:
+            self.close()
+            return
+        command, _ = self.sent[0]
+        assert event.command == command
+        if isinstance(event, RecipientDelivered):
+            assert event.recipient is self.accepted.popleft()
+            if self.accepted:
+                return
+        else:
+            last = command.kind is COMMANDS["BDAT-LAST"].kind or isinstance(command, EndOfContent)
+            assert not (last and self.protocol is LMTP and self.accepted)
+        self.sent.popleft()
+        self.note(command, event)
+
+    def note(self, command: Command, event: Answered) -> None:
+        """Note who stands and what is offered after an answer."""
+        success = event.reply.digit == 2
+        if isinstance(command, Rcpt) and success:
+            self.accepted.append(command)
+        elif self.conn.state is State.READY or (isinstance(command, Mail) and success):
+            self.accepted.clear()
+        if isinstance(event, HelloAnswered) and success:
+            self.offered = event.capabilities
+        elif isinstance(command, Xclient) and success:
+            self.offered = Capabilities()
+        self.over = self.conn.closed
+        assert self.conn.accepts_content is (isinstance(command, Data) and event.reply.code == 354)
+
+    def close(self) -> None:
+        self.over = True
+        self.sent.clear()
+        self.accepted.clear()
+
+    def seen(self) -> tuple[object, ...]:
+        conn = self.conn
+        return conn.state, conn.ahead, conn.outstanding, conn.outstanding_octets, conn.due, conn.capabilities
+
+    @invariant()
+    def what_is_outstanding_is_what_was_sent_and_not_answered(self) -> None:
+        if not self.over or not self.sent:
+            assert self.conn.outstanding == len(self.sent)
+            assert self.conn.outstanding_octets == sum(octets for _, octets in self.sent)
+            assert self.conn.due == (self.sent[0][0] if self.sent else None)
+
+    @invariant()
+    def the_cursors_meet_when_nothing_is_outstanding(self) -> None:
+        assert self.conn.state is self.conn.ahead or self.conn.outstanding
+
+    @invariant()
+    def what_is_over_is_closed(self) -> None:
+        assert self.conn.closed is self.over
+
+
+TestConversation = Conversation.TestCase
+TestConversation.settings = settings(max_examples=150, stateful_step_count=40)
