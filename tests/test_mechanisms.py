@@ -145,6 +145,7 @@ def test_oauthbearer_escapes_what_would_end_the_name() -> None:
         (b"not\r\njson \xff", "not\\r\\njson \N{REPLACEMENT CHARACTER}"),
         (b'{"status": "\x1b[2J"}', '{"status": "\\x1b[2J"}'),
         (b'{"status": "\\u001b[2J"}', '{"status": "\\u001b[2J"}'),
+        ('{"status": "ung\\u00fcltig für ä"}'.encode(), '{"status": "ungültig für ä"}'),
         (b"no to/k+en is good", "no **** is good"),
         (b'{"got": "to/k+en"}', '{"got": "****"}'),
         (b'{"got": "to\\/\\u006b+en"}', '{"got": "****"}'),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import get_args
 
 import pytest
+import scramp
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -165,17 +166,40 @@ def test_that_is_not_done_on_any_other_version(version: str) -> None:
     assert chosen("auto", ALL, tls) == "SCRAM-SHA-256"
 
 
-def test_on_tls_1_3_the_channel_is_bound_by_an_exporter_once_the_package_can(
+def client_that_takes(*kinds: str) -> type:
+    """Return a stand-in for the package's client that can bind to ``kinds``, and only begins."""
+
+    class Client:
+        def __init__(
+            self,
+            mechanisms: list[str],
+            username: str,
+            password: str,
+            channel_binding: tuple[str, bytes] | None = None,
+            c_nonce: str | None = None,
+        ) -> None:
+            if channel_binding is None:
+                self.first = "n,,"
+            elif channel_binding[0] not in kinds:
+                raise scramp.ScramException("the type is not supported")
+            else:
+                self.first = f"p={channel_binding[0]},," if mechanisms[0].endswith("-PLUS") else "y,,"
+
+        def get_client_first(self) -> str:
+            return self.first
+
+    return Client
+
+
+def test_on_tls_1_3_the_channel_is_bound_by_an_exporter_where_the_package_can(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tls = negotiated("TLSv1.3", EXPORTER)
-    monkeypatch.setattr("scramp.core.CbName.SUPPORTED_TYPES", frozenset[str]())
-    monkeypatch.setattr("scramp.core.CbName.UNSUPPORTED_TYPES", frozenset({"tls-exporter"}))
+    monkeypatch.setattr(scramp, "ScramClient", client_that_takes("tls-unique"))
     assert chosen("scram", ALL, tls) == "SCRAM-SHA-256"
     assert flag(ALL, tls) == "n"
     assert flag(["SCRAM-SHA-256"], tls) == "n"
-    monkeypatch.setattr("scramp.core.CbName.SUPPORTED_TYPES", frozenset({"tls-exporter"}))
-    monkeypatch.setattr("scramp.core.CbName.UNSUPPORTED_TYPES", frozenset[str]())
+    monkeypatch.setattr(scramp, "ScramClient", client_that_takes("tls-exporter"))
     assert chosen("scram", ALL, tls) == "SCRAM-SHA-256-PLUS"
     assert flag(ALL, tls) == "p=tls-exporter"
     assert flag(["SCRAM-SHA-256"], tls) == "y"

@@ -279,13 +279,17 @@ def test_an_error_of_the_server_is_told(before: tuple[bytes, ...], said: str) ->
 
 
 @pytest.mark.parametrize(
-    "nonce", ["", "short", "fifteen letters"[:15], "a comma, then no more", "a blank then no", "ü" * 20]
+    "nonce", ["", "short", "fifteen-letters", "a comma, then no more", "a blank then no", "ü" * 20]
 )
 def test_a_nonce_must_be_long_and_plain(nonce: str) -> None:
     with pytest.raises(
         LocalProtocolError, match=r"^a nonce is at least 16 characters of printable ASCII, without commas$"
     ):
         next(scram(SHA_256, "user", "pencil", nonce))
+
+
+def test_a_nonce_of_16_characters_will_do() -> None:
+    assert said(scram(SHA_256, "user", "pencil", "sixteen-letters!")) == [b"n,,n=user,r=sixteen-letters!"]
 
 
 @pytest.mark.parametrize(

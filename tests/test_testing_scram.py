@@ -55,7 +55,7 @@ def b64(octets: bytes) -> str:
 
 def proof(password: bytes, said: bytes) -> str:
     """Return what a client proves with, for the model server's salt and SHA-256."""
-    salted = hashlib.pbkdf2_hmac("sha256", password, b"model salt", 4096)
+    salted = hashlib.pbkdf2_hmac("sha256", password, b"salt of the model", 4096)
     key = hmac.digest(salted, b"Client Key", "sha256")
     signature = hmac.digest(hashlib.sha256(key).digest(), said, "sha256")
     return b64(bytes(a ^ b for a, b in zip(key, signature, strict=True)))

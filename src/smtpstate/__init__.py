@@ -6,6 +6,7 @@ loop can answer. Adapters that do are ``smtpstate_blocking`` and
 ``smtpstate_asyncio``.
 """
 
+from smtpstate._auth import Auth, Credentials
 from smtpstate._capabilities import Capabilities
 from smtpstate._commands import (
     AuthAbort,
@@ -93,6 +94,7 @@ __all__ = [
     "NEED_DATA",
     "TRANSITIONS",
     "Attempt",
+    "Auth",
     "AuthAbort",
     "AuthBegin",
     "AuthResponse",
@@ -112,6 +114,7 @@ __all__ = [
     "Content",
     "ContentWanted",
     "Courier",
+    "Credentials",
     "Data",
     "DeadlinePassed",
     "DeliverBy",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, final
 
-from smtpstate._checks import WrongSetting, is_iterable
+from smtpstate._checks import WrongSetting, is_iterable, is_mapping
 from smtpstate._errors import LocalProtocolError
 from smtpstate._mechanisms import Exchange, checked_password, checked_token, checked_user
 
@@ -230,7 +230,7 @@ def auth(path: str, value: object) -> Auth:
         return Auth.off()
     if isinstance(value, str):
         value = (value,)
-    words = tuple(value) if is_iterable(value) else (value,)
+    words = tuple(value) if is_iterable(value) and not is_mapping(value) else (None,)
     texts = [word for word in words if isinstance(word, str)]
     if len(texts) < len(words):
         raise WrongSetting(path, f"{_EXPECTED}, as a list of words")

@@ -196,7 +196,7 @@ def _with_parameters(line: str, parameters: Parameters) -> str:
 
 
 def _offers_needed(parameters: Parameters) -> tuple[str, ...]:
-    needs = []
+    needs: list[str] = []
     for keyword, value in parameters:
         name = keyword.upper()
         binary = name == "BODY" and value is not None and value.upper() == "BINARYMIME"

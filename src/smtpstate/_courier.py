@@ -148,6 +148,8 @@ class Courier:
                 yield from open_session(link, self._config, rung, login)
             except FAILURES as failure:
                 fate = self.give_up(link, failure)
+                if isinstance(failure, LoginFailed) and failure.detail:
+                    delivery.note({None: [f"the server gave as its reason: {failure.detail}"]})
                 ending.take_fate(fate)
                 rung = ladder.below(rung, failure.cause) if isinstance(failure, TlsBroke) else None
                 if rung is not None:

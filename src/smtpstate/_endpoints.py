@@ -107,8 +107,8 @@ def _authority(text: str, rest: str) -> tuple[str, int]:
         if mark in rest:
             raise _refused(text, f"a {part} part is not allowed")
     if rest.startswith("["):
-        literal, bracket, after = rest[1:].partition("]")
-        if not bracket or not after.startswith(":"):
+        literal, _, after = rest[1:].partition("]")
+        if not after.startswith(":"):
             raise _refused(text, "a port is required, as in [::1]:25")
         return _ipv6(text, literal), _port(text, after[1:])
     host, colon, port = rest.rpartition(":")

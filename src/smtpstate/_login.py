@@ -44,12 +44,14 @@ class LoginFailed(Exception):
 
     Attributes:
         reply: the server's, or a local one that says why nothing was tried.
+        detail: what the server gave as its reason, beside the reply.
         final: it is the sender's own fault, and trying again is of no use.
     """
 
     def __init__(self, reply: Reply, *, final: bool = False, detail: str | None = None) -> None:
-        super().__init__(str(reply) if detail is None else f"{reply} ({detail})")
+        super().__init__(str(reply))
         self.reply = reply
+        self.detail = detail
         self.final = final
 
 

@@ -20,7 +20,7 @@ MOST_ITERATIONS = 600_000
 #: The type of a channel binding, and its octets (RFC 5802 §6).
 Binding: TypeAlias = tuple[str, bytes]
 
-_ITERATIONS = re.compile(r"(?:^|,)i=([^,]*)")
+_ITERATIONS = re.compile(r",i=([^,]*)")
 _COUNT = re.compile(r"[1-9][0-9]{0,6}")
 _NONCE = re.compile(r"[\x21-\x2b\x2d-\x7e]{16,}")  # RFC 5802 §7: printable; a short one proves nothing
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Generator
 from contextlib import ExitStack, closing, contextmanager
 from ssl import SSLContext
 from types import FrameType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -24,12 +24,22 @@ import uvloop
 import smtpstate_anyio
 import smtpstate_asyncio
 import smtpstate_blocking
+import smtpstate_blocking._wire
 import smtpstate_trio
+from smtpstate._auth import Credentials
+from smtpstate._config import TargetConfig
+from smtpstate._delivery import Delivery
 from smtpstate._dialogue import Dialogue
 from smtpstate._endpoints import Endpoint
+from smtpstate._envelope import Envelope
+from smtpstate._message import Message
 from smtpstate._requests import Clock, Steps
 from smtpstate._tls import TlsClient
-from smtpstate_io import context_for, drive
+from smtpstate._trace import Trace
+
+if TYPE_CHECKING:
+    from smtpstate._message import Readable
+from smtpstate_io import Wait, context_for, drive
 
 T = TypeVar("T")
 
@@ -57,6 +67,22 @@ class Runtime(ABC):
     def run(self, dialogue: Dialogue[T], contexts: Callable[[TlsClient], SSLContext]) -> T: ...
 
     @abstractmethod
+    def deliver(
+        self,
+        config: TargetConfig,
+        envelope: Envelope,
+        message: Message | Readable | Callable[[], Readable],
+        *,
+        credentials: Credentials | None = None,
+        trace: Trace | None = None,
+    ) -> Delivery:
+        """Deliver by a target that lives as long as this."""
+
+    @abstractmethod
+    def waits(self, wait: Wait, seconds: float) -> float:
+        """Wait for sockets, at most for so long, and return how long it took."""
+
+    @abstractmethod
     def cancel(self, begin: BeginCancelled) -> BaseException | None:
         """Drive the steps, cancel them once they wait, and return what came out of the dialogue."""
 
@@ -71,6 +97,23 @@ class Blocking(Runtime):
     def run(self, dialogue: Dialogue[T], contexts: Callable[[TlsClient], SSLContext]) -> T:
         with closing(smtpstate_blocking.Wire(contexts)) as wire:
             return smtpstate_blocking.drive(dialogue, wire)
+
+    def deliver(
+        self,
+        config: TargetConfig,
+        envelope: Envelope,
+        message: Message | Readable | Callable[[], Readable],
+        *,
+        credentials: Credentials | None = None,
+        trace: Trace | None = None,
+    ) -> Delivery:
+        with smtpstate_blocking.Target(config, trace=trace) as target:
+            return target.deliver(envelope, message, credentials=credentials)
+
+    def waits(self, wait: Wait, seconds: float) -> float:
+        begun = time.monotonic()
+        smtpstate_blocking._wire._until(wait, begun + seconds)
+        return time.monotonic() - begun
 
     def cancel(self, begin: BeginCancelled) -> BaseException | None:
         waits = threading.Event()
@@ -112,6 +155,23 @@ class Asynchronous(Runtime):
 
     wire: type[smtpstate_asyncio.Wire | smtpstate_trio.Wire | smtpstate_anyio.Wire]
 
+    target: type[smtpstate_asyncio.Target | smtpstate_trio.Target | smtpstate_anyio.Target]
+
+    def deliver(
+        self,
+        config: TargetConfig,
+        envelope: Envelope,
+        message: Message | Readable | Callable[[], Readable],
+        *,
+        credentials: Credentials | None = None,
+        trace: Trace | None = None,
+    ) -> Delivery:
+        async def main() -> Delivery:
+            async with self.target(config, trace=trace) as target:
+                return await target.deliver(envelope, message, credentials=credentials)
+
+        return self.loop(main)
+
     @abstractmethod
     def loop(self, main: Callable[[], Awaitable[T]]) -> T:
         """Run ``main`` to its end."""
@@ -123,6 +183,15 @@ class Asynchronous(Runtime):
     @abstractmethod
     def loop_beside(self, main: Callable[[], Awaitable[None]], turn: Callable[[], None]) -> None:
         """Do the same beside a task that calls ``turn`` each time it has its turn."""
+
+    def waits(self, wait: Wait, seconds: float) -> float:
+        async def main() -> float:
+            with closing(self.wire(context_for)) as wire:
+                begun = wire.clock()
+                await wire._until(begun + seconds, wait)
+                return wire.clock() - begun
+
+        return self.loop(main)
 
     def run(self, dialogue: Dialogue[T], contexts: Callable[[TlsClient], SSLContext]) -> T:
         async def main() -> T:
@@ -136,6 +205,7 @@ class Asyncio(Asynchronous):
     name = "asyncio"
     cancellation = asyncio.CancelledError
     wire = smtpstate_asyncio.Wire
+    target = smtpstate_asyncio.Target
 
     def loop(self, main: Callable[[], Awaitable[T]]) -> T:
         async def coroutine() -> T:
@@ -194,6 +264,7 @@ class Trio(Asynchronous):
     name = "trio"
     cancellation = trio.Cancelled
     wire = smtpstate_trio.Wire
+    target = smtpstate_trio.Target
 
     def loop(self, main: Callable[[], Awaitable[T]]) -> T:
         return trio.run(main)
@@ -242,6 +313,7 @@ class Trio(Asynchronous):
 
 class Anyio(Asynchronous):
     wire = smtpstate_anyio.Wire
+    target = smtpstate_anyio.Target
 
     def __init__(self, backend: str, cancellation: type[BaseException]) -> None:
         self.name = f"anyio-{backend}"

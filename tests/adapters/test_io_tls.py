@@ -354,6 +354,27 @@ def test_octets_before_the_handshake_fail_it(runtime: Runtime, trusting: TlsClie
             runtime.drive(steps)
 
 
+def test_a_reset_before_the_handshake_fails_it(runtime: Runtime, trusting: TlsClient) -> None:
+    closed = threading.Event()
+
+    def serve(sock: socket.socket) -> None:
+        assert sock.recv(1) == b"x"
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.close()
+        closed.set()
+
+    with peer(serve) as endpoint:
+
+        def steps(clock: Clock) -> Steps[Negotiated]:
+            yield from Connect(endpoint, None, clock() + LONG)
+            yield from Send(b"x", clock() + LONG)
+            assert closed.wait(LONG)
+            return (yield from Handshake("mx.example", trusting, clock() + LONG))
+
+        with pytest.raises(TlsFailed, match=r"^the handshake failed: connection reset by peer$"):
+            runtime.drive(steps)
+
+
 def test_a_handshake_can_follow_clear_text(runtime: Runtime, trusting: TlsClient) -> None:
     context = server_context(MX)
 
@@ -506,12 +527,14 @@ def test_what_breaks_tls_later_is_a_failure_of_tls(runtime: Runtime, trusting: T
 
     with tls_peer(serve, failures=[]) as endpoint:
 
-        def steps(clock: Clock) -> Steps[bytes]:
+        def steps(clock: Clock) -> Steps[None]:
             yield from shake(endpoint, trusting, clock)
             yield from Send(b"x", clock() + LONG)
-            return (yield from Receive(clock() + LONG))
+            with pytest.raises(TlsFailed, match=r"^TLS failed: "):
+                yield from Receive(clock() + LONG)
+            yield from Send(b"y", clock() + LONG)
 
-        with pytest.raises(TlsFailed, match=r"^TLS failed: "):
+        with pytest.raises(TlsFailed):
             runtime.drive(steps)
 
 

@@ -140,6 +140,24 @@ def test_implicit_tls(server_context: ssl.SSLContext, client_context: ssl.SSLCon
     assert server.messages[0].tls
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_the_model_knows_the_channel_binding(
+    version: ssl.TLSVersion, server_context: ssl.SSLContext, authority: trustme.CA
+) -> None:
+    context = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
+    context.minimum_version = context.maximum_version = version
+    server = ModelServer(implicit_tls=True)
+    with (
+        serve(server, tls=server_context) as served,
+        dial(served) as plain,
+        context.wrap_socket(plain, server_hostname="mx.example") as sock,
+    ):
+        hear(sock, GREETING)
+        unique = sock.get_channel_binding("tls-unique")
+    expected = {"tls-unique": unique} if version is ssl.TLSVersion.TLSv1_2 else {}
+    assert server.connections[0].session.bindings == expected
+
+
 def test_much_goes_through_tls_both_ways(
     server_context: ssl.SSLContext, client_context: ssl.SSLContext
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from ssl import SSLContext
 from typing import final
 
@@ -40,16 +41,12 @@ class Wire(AsyncWire):
                 unwatch(sock)
 
     async def _look_up(self, host: str, port: int, deadline: float) -> Iterable[AddressInfo] | None:
-        # What a look-up leaves behind that is given up is a thread of the loop's executor, until
-        # the system's resolver answers; nothing can interrupt it.
-        scope = asyncio.timeout_at(deadline)
-        try:
-            async with scope:
+        # A look-up that is given up leaves a thread of the loop's executor behind until the system's
+        # resolver answers; nothing can interrupt it.
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
                 return await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except TimeoutError:
-            if scope.expired():
-                return None
-            raise
+        return None
 
     async def _checkpoint(self) -> None:
         await asyncio.sleep(0)

@@ -39,11 +39,23 @@ class Target(TargetBase):
     ) -> None:
         """Nothing is open between two deliveries."""
 
-    def deliver(self, envelope: Envelope, message: Message | Readable | Callable[[], Readable]) -> Delivery:
+    def deliver(
+        self,
+        envelope: Envelope,
+        message: Message | Readable | Callable[[], Readable],
+        *,
+        credentials: Credentials | None = None,
+    ) -> Delivery:
         """Hand a message over, and return what became of each recipient.
 
         What servers and the network do is said in the outcomes, never by an
         exception.
+
+        Args:
+            envelope: who sends, and who is to receive.
+            message: read once, in constant memory; again where another endpoint
+                must be tried and it can be had from its start.
+            credentials: for targets that forward those of their callers.
 
         Raises:
             LocalProtocolError: the envelope or the message is not as it must be;

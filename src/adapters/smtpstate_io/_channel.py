@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from ssl import SSLContext
 
 from smtpstate._errors import TlsFailed, TransportError
-from smtpstate._requests import Connect, Connected, Handshake, Negotiated, Receive, Request, Send
+from smtpstate._requests import Connect, Connected, Handshake, Negotiated, Receive, Send
 from smtpstate._tls import TlsClient
 from smtpstate_io._addresses import Address, reason, source_of
 from smtpstate_io._tls import Tls
@@ -42,21 +42,17 @@ class Channel:
         #: the answer to the request that was performed last
         self.answer: Connected | Negotiated | bytes | None = None
 
-    def perform(self, request: Request) -> Iterator[Wait]:
-        """Carry out anything that needs neither name look-up nor the caller's source.
+    def perform(self, request: Receive | Send | Handshake) -> Iterator[Wait]:
+        """Carry out what needs nothing but this connection.
 
         Raises:
             TransportError: the network or TLS failed.
         """
-        match request:
-            case Receive():
-                return self._receive()
-            case Send():
-                return self._send(request.data)
-            case Handshake():
-                return self._handshake(request)
-            case _:
-                raise TypeError(f"not a request for a connection: {request!r}")
+        if isinstance(request, Receive):
+            return self._receive()
+        if isinstance(request, Send):
+            return self._send(request.data)
+        return self._handshake(request)
 
     def poll(self) -> bytes | None:
         """Return what has arrived, empty at the end of the stream, None if nothing has.

@@ -43,15 +43,11 @@ class Tls:
         else:
             self._incoming.write_eof()
 
-    def outgoing(self) -> bytes:
-        """Return what must be sent now."""
-        return self._outgoing.read()
-
     def shake(self) -> bytes:
         """Carry the handshake on as far as it goes, and return what must be sent now.
 
         Raises:
-            TlsFailed: it failed; ``outgoing`` may have an alert that says so to the server.
+            TlsFailed: it failed; ``farewell`` has an alert that says so to the server.
         """
         try:
             self._ssl.do_handshake()

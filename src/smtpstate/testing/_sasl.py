@@ -22,7 +22,7 @@ class Accounts:
     external: str | None = None  #: who the client is by other means, such as its certificate
     challenge: bytes = b"<1.1@model.example>"  #: what CRAM-MD5 challenges with
     nonce: bytes = b"3rfcNHYJY1ZVvWVs7j"  #: the server's part of SCRAM's
-    salt: bytes = b"model salt"
+    salt: bytes = b"salt of the model"
     iterations: int = 4096
     offered: tuple[str, ...] = ()  #: the mechanisms offered on this connection
     bindings: Mapping[str, bytes] = field(
