@@ -75,7 +75,10 @@ def play(
     network: dict[str, ModelServer | Exception] = {MX: server}
     targets = [MX]
     second = ModelServer(
-        protocol, extensions, () if isinstance(second_rules, Exception) else second_rules or (), name="mx2.example"
+        protocol,
+        extensions,
+        () if isinstance(second_rules, Exception) else second_rules or (),
+        name="mx2.example",
     )
     if second_rules is not None:
         network[MX2] = second_rules if isinstance(second_rules, Exception) else second

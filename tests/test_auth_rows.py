@@ -7,9 +7,19 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
-from playing import MX, MX2, D, F, R
 
-from smtpstate import Auth, Credentials, Delivery, Envelope, Status, TargetConfig, TlsFailed, forwarding
+from playing import MX, MX2, D, F, R
+from smtpstate import (
+    Auth,
+    Credentials,
+    Delivery,
+    Envelope,
+    Status,
+    TargetConfig,
+    TlsFailed,
+    TraceEvent,
+    forwarding,
+)
 from smtpstate._requests import Handshake
 from smtpstate.testing import Accounts, Fault, Mechanism, ModelServer, ModelTls, Playground, Rule, on
 
@@ -20,7 +30,9 @@ PLAIN = "AUTH PLAIN " + b64encode(b"\0me\0s3cret-word").decode()
 class Result:
     """What came of a delivery that needed authentication."""
 
-    def __init__(self, statuses: list[Status], server: ModelServer, delivery: Delivery, second: ModelServer) -> None:
+    def __init__(
+        self, statuses: list[Status], server: ModelServer, delivery: Delivery, second: ModelServer
+    ) -> None:
         self.statuses = statuses
         self.server = server
         self.outcome = delivery.outcomes[0]
@@ -78,7 +90,14 @@ MINE = ("me", "s3cret-word")
 
 @pytest.mark.parametrize(
     "auth",
-    [Auth.plain(*MINE), Auth.login(*MINE), Auth.scram(*MINE), Auth.auto(*MINE), Auth.xoauth2(*MINE), Auth.oauthbearer(*MINE)],
+    [
+        Auth.plain(*MINE),
+        Auth.login(*MINE),
+        Auth.scram(*MINE),
+        Auth.auto(*MINE),
+        Auth.xoauth2(*MINE),
+        Auth.oauthbearer(*MINE),
+    ],
     ids=lambda auth: auth.kind,
 )
 def test_each_mechanism_lets_us_in_after_tls_and_before_mail(auth: Auth) -> None:
@@ -106,7 +125,9 @@ def test_auto_takes_the_first_of_its_list_that_is_offered(offered: str, taken: s
 
 
 @pytest.mark.parametrize("mechanisms", ["", "GSSAPI", "DIGEST-MD5 NTLM"])
-def test_a_mechanism_that_is_not_offered_defers_and_nothing_of_the_credential_is_sent(mechanisms: str) -> None:
+def test_a_mechanism_that_is_not_offered_defers_and_nothing_of_the_credential_is_sent(
+    mechanisms: str,
+) -> None:
     result = play(Auth.auto(*MINE), mechanisms=mechanisms)
     assert (result.statuses, result.outcome.phase.value) == ([F], "auth")
     assert result.outcome.reply.local
@@ -119,7 +140,9 @@ def test_a_mechanism_that_is_not_offered_defers_and_nothing_of_the_credential_is
 
 @pytest.mark.parametrize("kind", ["plain", "login", "scram", "auto", "xoauth2", "oauthbearer"])
 @pytest.mark.parametrize("how", ["no starttls", "refused", "bad certificate", "verify no", "broken"])
-def test_no_credential_leaves_over_a_connection_that_is_not_encrypted_and_verified(kind: str, how: str) -> None:
+def test_no_credential_leaves_over_a_connection_that_is_not_encrypted_and_verified(
+    kind: str, how: str
+) -> None:
     result = play(
         [kind, *MINE],
         [on("STARTTLS").reply(454, "not now")] if how == "refused" else None,
@@ -138,8 +161,7 @@ def test_no_credential_leaves_over_a_connection_that_is_not_encrypted_and_verifi
 @pytest.mark.parametrize("how", ["insecure_auth", "unix"])
 def test_insecure_auth_and_unix_sockets_are_the_exceptions(how: str) -> None:
     endpoint = "unix:///run/mx" if how == "unix" else MX
-    settings = {"insecure_auth": True} if how == "insecure_auth" else {}
-    result = play(Auth.plain(*MINE), starttls=False, endpoint=endpoint, **settings)
+    result = play(Auth.plain(*MINE), starttls=False, endpoint=endpoint, insecure_auth=how == "insecure_auth")
     assert (result.statuses, result.identities) == ([D], ["me"])
     assert PLAIN in result.commands
 
@@ -275,14 +297,18 @@ def test_an_oauth_error_is_answered_and_its_reason_kept() -> None:
 @pytest.mark.parametrize("secret", ["s3cret-word", b64encode(b"\0me\0s3cret-word").decode()])
 def test_secrets_never_appear_in_traces_reprs_or_exceptions(secret: str) -> None:
     seen: list[str] = []
+
+    def watch(event: TraceEvent) -> None:
+        seen.append(f"{event} {event!r}")
+
     for kind in ("plain", "login", "scram", "auto", "xoauth2", "oauthbearer"):
-        server = ModelServer(extensions=["AUTH PLAIN LOGIN SCRAM-SHA-256 XOAUTH2 OAUTHBEARER"], users={"me": "other"})
+        server = ModelServer(
+            extensions=["AUTH PLAIN LOGIN SCRAM-SHA-256 XOAUTH2 OAUTHBEARER"], users={"me": "other"}
+        )
         playground = Playground({MX: server})
         delivery = Delivery(Envelope("a@x.example", ["b@y.example"]), b"hello\r\n")
         config = TargetConfig(targets=[MX], auth=[kind, *MINE], insecure_auth=True)
-        dialogue = forwarding(
-            delivery, config, nonce=lambda: "rOprNGfwEbeRWgbNEkqO", trace=lambda e: seen.append(f"{e} {e!r}")
-        )
+        dialogue = forwarding(delivery, config, nonce=lambda: "rOprNGfwEbeRWgbNEkqO", trace=watch)
         playground.run(dialogue)
         seen += [repr(config), repr(delivery), repr(delivery.outcomes), repr(delivery.attempts)]
         seen += [str(outcome.error) for outcome in delivery.outcomes]

@@ -317,6 +317,7 @@ def test_xtext_is_printable_ascii_with_the_rest_in_hexadecimal(text: str, encode
         (Mail("a@x", (("BODY", "BINARYMIME"),)), ("BINARYMIME",)),
         (Mail("a@x", (("body", "binarymime"),)), ("BINARYMIME",)),
         (Mail("a@x", (("BODY", None),)), ("8BITMIME",)),
+        (Mail("a@x", (("X-OWN", "BINARYMIME"),)), ("X-OWN",)),
         (Mail("a@x", (("RET", "HDRS"), ("ENVID", "x"))), ("DSN", "DSN")),
         (Mail("a@x", (("by", "5;R"), ("HOLDFOR", "5"))), ("DELIVERBY", "FUTURERELEASE")),
         (Mail("a@x", (("X-OWN", None),)), ("X-OWN",)),

@@ -31,15 +31,39 @@ def refusal(check: Callable[[str, object], object], value: object) -> str:
 
 
 def test_each_directive_of_the_language_is_in_the_table() -> None:
-    assert (
-        list(DIRECTIVES)
-        == (
-            "targets debug attempt_starttls require_tls auth tls_client connect_timeout command_timeout "
-            "submission_timeout hostname insecure_auth failover failed_endpoint_delay max_connections max_messages "
-            "idle_timeout transaction_timeout pipelining chunking ignore_keywords source_address"
-        ).split()
-    )
-    assert list(TLS_OPTIONS) == "protocols ciphers curves root_ca cert key server_name verify".split()
+    assert list(DIRECTIVES) == [
+        "targets",
+        "debug",
+        "attempt_starttls",
+        "require_tls",
+        "auth",
+        "tls_client",
+        "connect_timeout",
+        "command_timeout",
+        "submission_timeout",
+        "hostname",
+        "insecure_auth",
+        "failover",
+        "failed_endpoint_delay",
+        "max_connections",
+        "max_messages",
+        "idle_timeout",
+        "transaction_timeout",
+        "pipelining",
+        "chunking",
+        "ignore_keywords",
+        "source_address",
+    ]
+    assert list(TLS_OPTIONS) == [
+        "protocols",
+        "ciphers",
+        "curves",
+        "root_ca",
+        "cert",
+        "key",
+        "server_name",
+        "verify",
+    ]
 
 
 @pytest.mark.parametrize("value", [MX, str(MX), [MX], (str(MX),), iter([MX]), {str(MX)}])

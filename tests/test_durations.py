@@ -98,4 +98,4 @@ def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
         seconds = parse_duration(text)
     except ValueError:
         return
-    assert 0 <= seconds
+    assert seconds >= 0

@@ -3,31 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
 
 import pytest
-from playing import MESSAGE, D, F, Played, U, play
 
+from playing import MESSAGE, D, F, Played, U, play
 from smtpstate import DeadlinePassed, Delivery, Envelope, TargetConfig, TransportError, forwarding
 from smtpstate._requests import Poll, Receive, Send
 from smtpstate.testing import Abandoned, Cut, Fault, ModelServer, Playground, octet_by_octet, split_at
 
-BIG = b"x" * 76 + b"\r\n"
-BIG = BIG * 2000  # three blocks
+BIG = (b"x" * 76 + b"\r\n") * 2000  # three blocks
 
-#: Each main dialogue: how it is played, but for the faults.
-DIALOGUES: dict[str, Callable[..., Played]] = {
-    f"{protocol}-{name}-{size}": lambda protocol=protocol, extensions=extensions, message=message, **more: play(
-        protocol=protocol, extensions=extensions, message=message, correct=False, **more
-    )
-    for protocol in ("smtp", "lmtp")
-    for name, extensions in {
-        "plain": (),
-        "pipelining": ("PIPELINING",),
-        "chunking": ("PIPELINING", "CHUNKING"),
-        "chunks": ("CHUNKING",),
-    }.items()
-    for size, message in {"small": MESSAGE, "big": BIG}.items()
+EXTENSIONS: dict[str, tuple[str, ...]] = {
+    "plain": (),
+    "pipelining": ("PIPELINING",),
+    "chunking": ("PIPELINING", "CHUNKING"),
+    "chunks": ("CHUNKING",),
 }
+MESSAGES = {"small": MESSAGE, "big": BIG}
+
+
+def dialogue(protocol: str, extensions: str, message: str) -> Callable[..., Played]:
+    """Return what plays one of the main dialogues, given the faults."""
+
+    def run(**faults: Any) -> Played:
+        return play(
+            protocol=protocol,
+            extensions=EXTENSIONS[extensions],
+            message=MESSAGES[message],
+            correct=False,
+            **faults,
+        )
+
+    return run
+
+
+DIALOGUES = {
+    f"{protocol}-{extensions}-{message}": dialogue(protocol, extensions, message)
+    for protocol in ("smtp", "lmtp")
+    for extensions in EXTENSIONS
+    for message in MESSAGES
+}
+How: TypeAlias = Literal["close", "reset", "silence"]
+HOWS: tuple[How, ...] = ("close", "reset", "silence")
 ERRORS: dict[str, TransportError] = {
     "reset": TransportError("connection reset"),
     "late": DeadlinePassed("the deadline passed"),
@@ -70,17 +88,9 @@ def test_every_recipient_has_one_outcome_when_request_n_fails(name: str, n: int,
 @pytest.mark.parametrize(("name", "n"), CASES)
 def test_every_recipient_has_one_outcome_when_request_n_is_cancelled(name: str, n: int) -> None:
     protocol, kind, size = name.split("-")
-    extensions = {
-        "plain": (),
-        "pipelining": ("PIPELINING",),
-        "chunking": ("PIPELINING", "CHUNKING"),
-        "chunks": ("CHUNKING",),
-    }[kind]
-    server = ModelServer(protocol, extensions)
+    server = ModelServer(protocol, EXTENSIONS[kind])
     playground = Playground({"tcp://mx.example:25": server}, faults=[Fault(n, None)])
-    delivery = Delivery(
-        Envelope("a@x.example", ["b@y.example", "c@y.example"]), MESSAGE if size == "small" else BIG
-    )
+    delivery = Delivery(Envelope("a@x.example", ["b@y.example", "c@y.example"]), MESSAGES[size])
     config = TargetConfig(targets=["tcp://mx.example:25"], protocol=protocol)
     with pytest.raises(Abandoned):
         playground.run(forwarding(delivery, config))
@@ -105,13 +115,13 @@ def test_a_failed_look_for_early_replies_is_a_lost_connection(name: str, kind: t
     check(played, len(played.playground.requests))
 
 
-@pytest.mark.parametrize("how", ["close", "reset", "silence"])
+@pytest.mark.parametrize("how", HOWS)
 @pytest.mark.parametrize("name", ["smtp-plain-small", "smtp-chunking-small", "lmtp-pipelining-small"])
-def test_a_server_cut_off_after_any_octet_leaves_one_outcome_each(name: str, how: str) -> None:
+def test_a_server_cut_off_after_any_octet_leaves_one_outcome_each(name: str, how: How) -> None:
     whole = DIALOGUES[name]()
     said = sum(len(line) for line in whole.playground.transcript if line.startswith("S: "))
     for octets in range(said):
-        played = DIALOGUES[name](cut=Cut(octets, how))  # type of how is checked by Cut's users
+        played = DIALOGUES[name](cut=Cut(octets, how))
         accepted = {recipient for message in played.server.messages for recipient in message.recipients}
         for outcome in played.delivery.outcomes:
             assert (outcome.status is F) <= (outcome.recipient not in accepted)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from playing import MESSAGE, MX2, D, F, Played, R, U, play
 
+from playing import MESSAGE, MX2, D, F, Played, R, U, play
 from smtpstate import DeadlinePassed, TransportError
 from smtpstate.testing import Rule, on
 
 PIPELINING = ("PIPELINING", "8BITMIME")
 CHUNKING = ("PIPELINING", "CHUNKING", "8BITMIME")
-OFFERS = pytest.mark.parametrize("extensions", [(), PIPELINING, CHUNKING], ids=["plain", "pipelining", "chunking"])
+OFFERS = pytest.mark.parametrize(
+    "extensions", [(), PIPELINING, CHUNKING], ids=["plain", "pipelining", "chunking"]
+)
 PROTOCOLS = pytest.mark.parametrize("protocol", ["smtp", "lmtp"])
 
 
@@ -220,8 +222,7 @@ def test_a_lone_dot_is_waited_for_no_longer_than_command_timeout() -> None:
 
 # The message.
 
-BIG = b"Subject: big\r\n\r\n" + b"x" * 76 + b"\r\n"
-BIG = BIG * 4000
+BIG = b"Subject: big\r\n\r\n" + (b"x" * 76 + b"\r\n") * 4000
 
 
 @PROTOCOLS

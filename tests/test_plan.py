@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, timezone
 from email.message import EmailMessage
 from typing import Any
 
 import pytest
-from playing import MESSAGE, MX, MX2, D, F, Played, R, play
 
+from playing import MESSAGE, MX, MX2, D, F, Played, R, play
 from smtpstate import (
     DeliverBy,
     Delivery,
@@ -39,7 +38,7 @@ def rcpt(played: Played) -> str:
     return line.removeprefix("RCPT TO:<b@y.example>").strip()
 
 
-def give(message: Message | bytes | Iterable[bytes] = MESSAGE, *offers: str, **envelope: Any) -> Played:
+def give(message: Any = MESSAGE, *offers: str, **envelope: Any) -> Played:
     return play((), message=message, extensions=offers, envelope=Envelope("a@x.example", [B], **envelope))
 
 
@@ -65,7 +64,16 @@ def test_size_is_told_where_it_is_offered_and_known() -> None:
 
 @pytest.mark.parametrize(
     ("message", "size"),
-    [(b"", 0), (b"a", 3), (b"a\n", 3), (b"a\r", 3), (b"a\r\n", 3), (b"\n\r\n\r", 6), (b".\n.", 6), (b"a\n\rb", 8)],
+    [
+        (b"", 0),
+        (b"a", 3),
+        (b"a\n", 3),
+        (b"a\r", 3),
+        (b"a\r\n", 3),
+        (b"\n\r\n\r", 6),
+        (b".\n.", 6),
+        (b"a\n\rb", 8),
+    ],
 )
 def test_size_counts_line_ends_as_they_go_out_and_doubled_dots_not(message: bytes, size: int) -> None:
     played = give(message, "SIZE")
@@ -281,9 +289,7 @@ def test_requiretls_is_rejected_outside_verified_tls() -> None:
 def test_parameters_of_recipients_are_sent_where_they_are_offered() -> None:
     recipient = Recipient(B, notify=("SUCCESS", "DELAY"), orcpt="rfc822;o+1@y.example", rrvs=MOMENT)
     played = play((), envelope=Envelope("a@x.example", [recipient]), extensions=["DSN", "RRVS"])
-    assert rcpt(played) == (
-        "NOTIFY=SUCCESS,DELAY ORCPT=rfc822;o+2B1@y.example RRVS=2031-05-06T05:08:09Z"
-    )
+    assert rcpt(played) == ("NOTIFY=SUCCESS,DELAY ORCPT=rfc822;o+2B1@y.example RRVS=2031-05-06T05:08:09Z")
 
 
 def test_an_original_recipient_in_utf8_is_written_in_ascii() -> None:
@@ -293,7 +299,11 @@ def test_an_original_recipient_in_utf8_is_written_in_ascii() -> None:
 
 
 def test_what_is_asked_for_one_recipient_concerns_no_other() -> None:
-    recipients = [Recipient("b@y.example", notify=("NEVER",)), Recipient("c@y.example", rrvs=MOMENT), "d@y.example"]
+    recipients: list[str | Recipient] = [
+        Recipient("b@y.example", notify=("NEVER",)),
+        Recipient("c@y.example", rrvs=MOMENT),
+        "d@y.example",
+    ]
     played = play((), envelope=Envelope("a@x.example", recipients))
     assert (played.statuses, played.enhanced[1]) == ([D, R, D], "5.3.3")
     assert [bool(outcome.notes) for outcome in played.delivery.outcomes] == [True, False, False]

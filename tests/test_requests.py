@@ -6,20 +6,25 @@ from typing import TypeAlias
 
 import pytest
 
+from smtpstate._delivery import Delivery
 from smtpstate._endpoints import Endpoint
+from smtpstate._envelope import Envelope
 from smtpstate._errors import DeadlinePassed
 from smtpstate._message import Message, Source
 from smtpstate._requests import (
     Connect,
     Connected,
+    Give,
     Handshake,
     Negotiated,
     Poll,
     Pull,
+    Queue,
     Receive,
     Request,
     Send,
     Steps,
+    Take,
 )
 from smtpstate._tls import TlsClient
 
@@ -27,7 +32,9 @@ MX = Endpoint("tcp", "mx.example", 25)
 SECRET = b"AHVzZXIAaHVudGVyMg=="
 NEGOTIATED = Negotiated("TLSv1.3", "TLS_AES_256_GCM_SHA384", True)
 
-Asking: TypeAlias = Connect | Handshake | Send | Receive | Poll | Pull
+Asking: TypeAlias = Connect | Handshake | Send | Receive | Poll | Pull | Take | Give
+
+DELIVERY = Delivery(Envelope("a@x", ["b@y"]), b"")
 
 #: Each request, and an answer to it.
 REQUESTS: list[tuple[Asking, object]] = [
@@ -40,6 +47,9 @@ REQUESTS: list[tuple[Asking, object]] = [
     (Poll(), b""),
     (Poll(), None),
     (Pull(Source(Message(b""))), b"Subject: a\r\n"),
+    (Take(wait=True), DELIVERY),
+    (Take(wait=True), Queue.END),
+    (Take(wait=False), Queue.LATER),
 ]
 
 
@@ -57,10 +67,10 @@ def test_a_request_is_yielded_once_and_becomes_its_answer(request_: Asking, answ
     assert end.value.value is answer
 
 
-def test_a_send_has_no_answer() -> None:
-    request = Send(b"QUIT\r\n", 5.0)
-    run = steps(request)
-    assert next(run) is request
+@pytest.mark.parametrize("request_", [Send(b"QUIT\r\n", 5.0), Give(DELIVERY)], ids=str)
+def test_what_is_handed_over_has_no_answer(request_: Asking) -> None:
+    run = steps(request_)
+    assert next(run) is request_
     with pytest.raises(StopIteration) as end:
         run.send("whatever")
     assert end.value.value is None

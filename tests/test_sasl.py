@@ -244,6 +244,12 @@ def test_without_the_package_there_is_no_scram(monkeypatch: pytest.MonkeyPatch) 
         chosen("plain", [])
 
 
+def test_without_a_nonce_there_is_no_scram() -> None:
+    assert choose("auto", ALL, user="tim", secret="secret").mechanism == "PLAIN"
+    with pytest.raises(MechanismMissing, match=r"; SCRAM needs a nonce, which the adapter did not supply$"):
+        choose("scram", ALL, user="tim", secret="secret")
+
+
 # A run.
 
 
@@ -341,7 +347,7 @@ def test_that_challenge_must_be_empty() -> None:
 
 def test_what_cannot_be_said_is_the_callers_mistake() -> None:
     with pytest.raises(LocalProtocolError, match=r"^a nonce is"):
-        choose("scram", ALL, user="tim", secret="secret").initial()
+        choose("scram", ALL, user="tim", secret="secret", nonce="too short").initial()
     with pytest.raises(LocalProtocolError, match=r"^the user name is empty$"):
         choose("forward", ALL).initial()
 

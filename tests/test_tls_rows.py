@@ -5,9 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from playing import MX, MX2, D, F
 
-from smtpstate import Delivery, DeadlinePassed, Envelope, Status, TargetConfig, TlsFailed, TransportError, forwarding
+from playing import MX, MX2, D, F
+from smtpstate import (
+    DeadlinePassed,
+    Delivery,
+    Envelope,
+    Status,
+    TargetConfig,
+    TlsFailed,
+    TransportError,
+    forwarding,
+)
 from smtpstate._requests import Handshake, Receive, Send
 from smtpstate.testing import Fault, ModelServer, ModelTls, Playground, Rule, on
 
@@ -129,7 +138,9 @@ def test_tls_that_fails_unverified_too_means_a_third_connection_in_plain() -> No
 
 @pytest.mark.parametrize("error", BROKEN, ids=["tls", "reset", "stall"])
 @pytest.mark.parametrize("kind", [Send, Receive])
-def test_a_failure_before_the_first_reply_inside_tls_is_a_failed_handshake(kind: type, error: Exception) -> None:
+def test_a_failure_before_the_first_reply_inside_tls_is_a_failed_handshake(
+    kind: type, error: Exception
+) -> None:
     # Send: EHLO, STARTTLS, EHLO inside.  Receive: greeting, EHLO, STARTTLS, EHLO inside.
     fault = Fault(2 if kind is Send else 3, error, kind=kind)
     statuses, server, _, _ = play(faults=[fault])

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from playing import MX, D, play
 
+from playing import MX, D, play
 from smtpstate import Courier, Delivery, Envelope, TargetConfig
 from smtpstate.testing import ModelServer, Playground
 
 PIPELINING = ("PIPELINING", "8BITMIME", "SIZE 10000000")
 CHUNKING = (*PIPELINING, "CHUNKING")
-KIBIBYTE = b"Subject: a queued message\r\n\r\n" + b"x" * 76 + b"\r\n"
-KIBIBYTE = KIBIBYTE + (b"y" * 74 + b"\r\n") * 12
+KIBIBYTE = b"Subject: a queued message\r\n\r\n" + (b"y" * 74 + b"\r\n") * 13
 BOTH = pytest.mark.parametrize("protocol", ["smtp", "lmtp"])
 
 

@@ -119,7 +119,12 @@ class _Bulk:
         courier = self._courier
         if courier.refuses(delivery):
             return
-        if link is not None and link.takes_more and link is self._shared() and courier.may_share(link, delivery):
+        if (
+            link is not None
+            and link.takes_more
+            and link is self._shared()
+            and courier.may_share(link, delivery)
+        ):
             batch, running.later = next_batch(link, delivery.envelope, recipients)
         if link is None or not batch:
             yield from self.drain()

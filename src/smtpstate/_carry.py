@@ -18,7 +18,9 @@ from smtpstate._session import Refused, present_client
 from smtpstate._split import next_batch
 from smtpstate._transaction import TRANSIENT, Spoiled, Transaction
 
-_UNREADABLE = Reply.made_here(451, "4.3.0 the message could be read only once, and the server takes it in parts")
+_UNREADABLE = Reply.made_here(
+    451, "4.3.0 the message could be read only once, and the server takes it in parts"
+)
 
 
 @final

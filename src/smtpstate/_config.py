@@ -16,6 +16,7 @@ from smtpstate._endpoints import Endpoint
 from smtpstate._errors import ConfigError
 from smtpstate._language import print_target, targets_of
 from smtpstate._limits import Limits
+from smtpstate._text import visible
 from smtpstate._tls import TlsClient
 
 _NO_AUTH = Auth.off()
@@ -142,14 +143,16 @@ class TargetConfig:
                 says where and why.
         """
         targets = cls.parse_all(text, filename=filename, env=env)
+        where = visible(filename)
         if name is None:
             name = next(iter(targets)) if len(targets) == 1 else ""
         if name in targets:
             return targets[name]
         names = [known for known in targets if known]
         if not name:
-            raise ConfigError(f"{filename}: there are several targets; choose one by name: {' '.join(names)}")
-        raise ConfigError(f"{filename}: there is no target named {shown(name)}; {suggestion(name, names)}")
+            raise ConfigError(f"{where}: there are several targets; choose one by name: {' '.join(names)}")
+        near = suggestion(name, names) if names else "there is one without a name"
+        raise ConfigError(f"{where}: there is no target named {shown(name)}; {near}")
 
     @classmethod
     def parse_all(

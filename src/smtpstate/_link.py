@@ -10,7 +10,7 @@ from smtpstate._commands import Bdat, Command, EndOfContent, Protocol
 from smtpstate._config import Timeouts
 from smtpstate._connection import Connection
 from smtpstate._endpoints import Endpoint
-from smtpstate._errors import RemoteProtocolError, SmtpStateError, TransportError
+from smtpstate._errors import RemoteProtocolError, TransportError
 from smtpstate._events import NEED_DATA, Answered, ConnectionEnded, MessageAnswered, ServiceClosing
 from smtpstate._limits import Limits
 from smtpstate._outcomes import Phase
@@ -60,8 +60,8 @@ class Link:
         "_trace",
         "_window",
         "broken",
-        "client",
         "chunking",
+        "client",
         "conn",
         "connected",
         "domains",
@@ -331,8 +331,7 @@ class Link:
     def failed(self, error: Exception) -> None:
         """Give the connection up."""
         self.broken = True
-        # A foreign exception's text may hold anything.
-        self.trace(Failed, str(error) if isinstance(error, SmtpStateError) else type(error).__name__)
+        self.trace(Failed.because, error)
 
     def trace(self, kind: Callable[[float, Phase, T], TraceEvent], detail: T) -> None:
         """Show what happens to whoever watches."""

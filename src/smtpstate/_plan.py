@@ -20,9 +20,7 @@ from smtpstate._requests import Steps
 
 _NO_UTF8 = Reply.made_here(553, "5.6.7 the address needs SMTPUTF8, which the server does not offer")
 _NO_UTF8_HEADER = Reply.made_here(554, "5.6.7 the header needs SMTPUTF8, which the server does not offer")
-NO_EIGHT_BIT = Reply.made_here(
-    554, "5.6.3 the message is 8bit, and the server does not offer 8BITMIME"
-)
+NO_EIGHT_BIT = Reply.made_here(554, "5.6.3 the message is 8bit, and the server does not offer 8BITMIME")
 _NO_BINARY = Reply.made_here(
     554, "5.6.3 the message is binary, and the server does not offer CHUNKING with BINARYMIME"
 )
@@ -40,9 +38,13 @@ class Plan:
     sender: str = ""
     parameters: Parameters = ()  #: of MAIL
     #: each recipient that is to be named: its index, its address on the wire, its parameters
-    recipients: list[tuple[int, str, Parameters]] = field(default_factory=list)
-    refused: dict[int, Reply] = field(default_factory=dict)  #: recipients that this server cannot serve
-    notes: dict[int | None, list[str]] = field(default_factory=dict)  #: what was left out; None: for everyone
+    recipients: list[tuple[int, str, Parameters]] = field(default_factory=list[tuple[int, str, Parameters]])
+    refused: dict[int, Reply] = field(
+        default_factory=dict[int, Reply]
+    )  #: recipients that this server cannot serve
+    notes: dict[int | None, list[str]] = field(
+        default_factory=dict[int | None, list[str]]
+    )  #: what was left out; None: for everyone
     binary: bool = False
 
     def refuse_all(self, indexes: Sequence[int], reply: Reply) -> Plan:

@@ -23,8 +23,19 @@ class NotSevenBit(Exception):
 class Reader:
     """One reading of a message, from its start to its end, in constant memory."""
 
-    __slots__ = ("_at", "_data", "_held", "_opened", "_refuse_eight_bit", "_seen", "_source", "_strict",
-    "begun", "ended", "message")
+    __slots__ = (
+        "_at",
+        "_data",
+        "_held",
+        "_opened",
+        "_refuse_eight_bit",
+        "_seen",
+        "_source",
+        "_strict",
+        "begun",
+        "ended",
+        "message",
+    )
 
     def __init__(self, message: Message) -> None:
         self.message = message

@@ -135,7 +135,8 @@ def choose(
         offered: the mechanisms that the server offers, in any case.
         user: the user name; for ``external`` whom to act as, or empty.
         secret: the password or token.
-        nonce: for SCRAM, at least 16 random characters of printable ASCII, without commas.
+        nonce: for SCRAM, at least 16 random characters of printable ASCII, without commas;
+            where it is empty there is no SCRAM.
         tls: what was negotiated, or None where nothing is encrypted.
         end_point: bind SCRAM to the server's certificate, not to the connection (RFC 5929 §4).
         host: the server's name as we know it, for OAUTHBEARER.
@@ -146,9 +147,9 @@ def choose(
     """
     names = {name.upper() for name in offered}
     binding = _binding(tls, end_point)
-    found = next((name for name in _candidates(method, binding) if name in names), None)
+    found = next((name for name in _candidates(method, binding, nonce) if name in names), None)
     if found is None:
-        raise MechanismMissing(_why_missing(method, offered))
+        raise MechanismMissing(_why_missing(method, offered, nonce))
     if found.startswith("SCRAM-"):
         # RFC 5802 §6: to a server that does bind, if only by a hash that we do not have, we say nothing of
         # what we could bind to: it would take us for the victim of somebody in between.
@@ -183,10 +184,10 @@ def _binds(mechanism: str) -> bool:
     return mechanism.startswith("SCRAM-") and mechanism.endswith("-PLUS")
 
 
-def _candidates(method: str, binding: Binding | None) -> Sequence[str]:
+def _candidates(method: str, binding: Binding | None, nonce: str) -> Sequence[str]:
     """Return the mechanisms that can be used here, best first."""
     names = METHODS[method]
-    if not is_supported():
+    if not nonce or not is_supported():
         return [name for name in names if not name.startswith("SCRAM-")]
     bound = [f"{name}-PLUS" for name in names if name.startswith("SCRAM-") and binding is not None]
     return [*bound, *names]
@@ -212,8 +213,11 @@ def _listed(offered: Sequence[str]) -> str:
     return ", ".join(offered) or "none"
 
 
-def _why_missing(method: str, offered: Sequence[str]) -> str:
+def _why_missing(method: str, offered: Sequence[str], nonce: str) -> str:
     why = f"auth {method} needs {' or '.join(METHODS[method])}, and the server offers {_listed(offered)}"
-    if method in ("auto", "scram") and not is_supported():
-        why += "; SCRAM needs the package scramp: install smtpstate[scram]"
+    if method in ("auto", "scram"):
+        if not is_supported():
+            why += "; SCRAM needs the package scramp: install smtpstate[scram]"
+        elif not nonce:
+            why += "; SCRAM needs a nonce, which the adapter did not supply"
     return why

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from smtpstate._commands import StartTls
-from smtpstate._errors import DeadlinePassed, TransportError
+from smtpstate._errors import TransportError
 from smtpstate._events import TlsReady
 from smtpstate._ladder import Ladder, Rung
 from smtpstate._link import Closing, Link

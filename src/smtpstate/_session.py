@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from smtpstate._commands import Ehlo, Helo, Lhlo, Protocol, Quit, Xclient, Xforward
@@ -91,7 +91,7 @@ def introduce_inside(link: Link, config: TargetConfig) -> Steps[None]:
 
 
 @contextmanager
-def handshake_until_heard(link: Link) -> Iterator[None]:
+def handshake_until_heard(link: Link) -> Generator[None, None, None]:
     """Take a failure before the first whole reply inside TLS for one of the handshake.
 
     TLS 1.3 tells only then that the server did not like our certificate
@@ -116,7 +116,9 @@ def own_literal(link: Link) -> str:
     return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
 
 
-def present_client(link: Link, config: TargetConfig, client: tuple[tuple[str, str], ...]) -> Steps[str | None]:
+def present_client(
+    link: Link, config: TargetConfig, client: tuple[tuple[str, str], ...]
+) -> Steps[str | None]:
     """Tell the server, for a relay, whom the message was had from; return a note if that failed.
 
     XFORWARD tells it for the log; XCLIENT makes the server take us for the client,

@@ -20,7 +20,8 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_VARIABLE = re.compile(r"\{env:([^{}:]*)(:-[^}]*)?\}")
+# A default holds no braces, but may begin with one: no text takes longer than it is long, and "{" can be written.
+_VARIABLE = re.compile(r"\{env:([^{}:]*)(:-\{?[^{}]*)?\}")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9_./:@%+,=~\[\]-]+")
 _DEEPEST = 8  # blocks within blocks; nothing needs more than two

@@ -48,8 +48,7 @@ class TlsClient:
         for name, words in several.items():
             object.__setattr__(self, name, words)
         for name in ("cert", "key"):
-            if getattr(self, name) is not None:
-                text(_path(name), getattr(self, name), "the path of a file")
+            _check_file(name, getattr(self, name))
         if self.server_name is not None:
             object.__setattr__(self, "server_name", _server_name(self.server_name))
         object.__setattr__(self, "verify", boolean(_path("verify"), self.verify))
@@ -104,6 +103,14 @@ def _path(name: str) -> tuple[str, ...]:
 
 def _wrong(name: str, reason: str) -> WrongSetting:
     return WrongSetting(_path(name), reason)
+
+
+def _check_file(name: str, path: object) -> None:
+    expected = "the path of a file"
+    if isinstance(path, str) and "\n" in path:
+        raise _wrong(name, f"expected {expected}, got several lines")  # perhaps the key itself, so not shown
+    if path is not None:
+        text(_path(name), path, expected)
 
 
 def _check_protocols(protocols: tuple[str, ...]) -> None:

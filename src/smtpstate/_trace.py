@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import TypeAlias, final
 
 from smtpstate._endpoints import Endpoint
+from smtpstate._errors import (
+    DeadlinePassed,
+    RemoteProtocolError,
+    SmtpStateError,
+    TlsFailed,
+    TransportError,
+)
 from smtpstate._outcomes import Outcome, Phase
 from smtpstate._replies import Reply
 from smtpstate._requests import Negotiated
@@ -93,14 +101,56 @@ class Received(TraceEvent):
 
 
 @final
+class Fault(Enum):
+    """What was at fault when a connection failed."""
+
+    NETWORK = "network"  #: it was refused, broken or ended
+    NAME = "name"  #: the host name does not resolve
+    DEADLINE = "deadline"  #: a deadline passed
+    CERTIFICATE = "certificate"  #: the server's certificate, and nothing else of TLS
+    TLS = "tls"  #: TLS otherwise
+    PROTOCOL = "protocol"  #: what the server said
+    OTHER = "other"  #: the message, its source, or the server's 421
+
+
+@final
 @dataclass(frozen=True, slots=True)
 class Failed(TraceEvent):
     """The connection has failed, or was given up."""
 
     error: str
+    fault: Fault = Fault.OTHER
+    reply: Reply | None = None  #: the one that was out of place, where there was one
+
+    @classmethod
+    def because(cls, time: float, phase: Phase, error: Exception) -> Failed:
+        """Return the event for ``error``, or for what it was raised from where that is ours.
+
+        The text of a foreign exception may hold anything, so that only its class is shown.
+        """
+        while not isinstance(error, SmtpStateError) and isinstance(error.__cause__, Exception):
+            error = error.__cause__
+        text = str(error) if isinstance(error, SmtpStateError) else type(error).__name__
+        reply = error.reply if isinstance(error, RemoteProtocolError) else None
+        return cls(time, phase, text, fault_of(error), reply)
 
     def __str__(self) -> str:
         return f"* failed: {self.error}"
+
+
+def fault_of(error: Exception) -> Fault:
+    """Return what was at fault."""
+    match error:
+        case TlsFailed():
+            return Fault.CERTIFICATE if error.certificate else Fault.TLS
+        case DeadlinePassed():
+            return Fault.DEADLINE
+        case TransportError():
+            return Fault.NAME if error.name_unknown else Fault.NETWORK
+        case RemoteProtocolError():
+            return Fault.PROTOCOL
+        case _:
+            return Fault.OTHER
 
 
 @final

@@ -311,5 +311,3 @@ def _means_too_many(reply: Reply) -> bool:
 def _hear_reset(event: Answered) -> None:
     if event.reply.digit != 2:
         raise RemoteProtocolError("RSET was refused", event.reply)
-
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -58,7 +59,7 @@ def _warm() -> Iterator[None]:
         for runtime in RUNTIMES:
             runtime.drive(steps)
         yield
-        for thread in _threads_that_trio_keeps():
+        for thread in filter(_kept_by_trio, threading.enumerate()):
             thread.join()
 
 
@@ -67,12 +68,16 @@ def nothing_left(_warm: None) -> Iterator[None]:
     """Fail a test that leaves a file descriptor or a thread; none may wait for the collector."""
     before = _open()
     yield
+    ends = time.monotonic() + 5  # a thread that has done its work may take a moment to end
+    while _open() != before and time.monotonic() < ends:
+        time.sleep(0.001)
     assert _open() == before
 
 
 def _open() -> tuple[int, int]:
-    return len(os.listdir("/proc/self/fd")), threading.active_count() - len(_threads_that_trio_keeps())
+    threads = [thread for thread in threading.enumerate() if not _kept_by_trio(thread)]
+    return len(os.listdir("/proc/self/fd")), len(threads)
 
 
-def _threads_that_trio_keeps() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("Trio thread")]
+def _kept_by_trio(thread: threading.Thread) -> bool:
+    return thread.name.startswith("Trio thread")

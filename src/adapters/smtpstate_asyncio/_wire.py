@@ -23,22 +23,59 @@ class Wire(AsyncWire):
 
     def __init__(self, context_for: Callable[[TlsClient], SSLContext]) -> None:
         self._loop = asyncio.get_running_loop()
+        self._watched: socket.socket | None = None
+        self._reader: asyncio.Future[None] | None = None
         super().__init__(context_for, self._loop.time)
 
+    def close(self) -> None:
+        """Close the connection at once."""
+        self._unwatch()
+        super().close()
+
     async def _until(self, ends: float, wait: Wait) -> None:
-        loop = self._loop
-        ready: asyncio.Future[None] = loop.create_future()
-        timer = loop.call_at(ends, _wake, ready)
-        watch = loop.add_writer if wait.to_write else loop.add_reader
-        unwatch = loop.remove_writer if wait.to_write else loop.remove_reader
+        ready: asyncio.Future[None] = self._loop.create_future()
+        timer = self._loop.call_at(ends, _wake, ready)
+        try:
+            if wait.to_write or len(wait.sockets) != 1:
+                await self._any(wait, ready)
+            else:
+                # To begin to watch a socket and to end it costs more than to receive from it:
+                # it is watched as long as somebody waits again before the next octets come.
+                self._reader = ready
+                self._watch(wait.sockets[0])
+                await ready
+        finally:
+            self._reader = None
+            timer.cancel()
+
+    async def _any(self, wait: Wait, ready: asyncio.Future[None]) -> None:
+        watch = self._loop.add_writer if wait.to_write else self._loop.add_reader
+        unwatch = self._loop.remove_writer if wait.to_write else self._loop.remove_reader
         for sock in wait.sockets:
             watch(sock, _wake, ready)
         try:
             await ready
         finally:
-            timer.cancel()
             for sock in wait.sockets:
                 unwatch(sock)
+
+    def _watch(self, sock: socket.socket) -> None:
+        if self._watched is not sock:
+            self._unwatch()
+            self._watched = sock
+            self._loop.add_reader(sock, self._readable)
+
+    def _unwatch(self) -> None:
+        if self._watched is not None:
+            self._loop.remove_reader(self._watched)
+            self._watched = None
+
+    def _readable(self) -> None:
+        self._channel.receive_early()
+        if self._reader is None:
+            self._unwatch()  # the rest stays with the system until somebody asks for it
+        else:
+            _wake(self._reader)
 
     async def _look_up(self, host: str, port: int, deadline: float) -> Iterable[AddressInfo] | None:
         # A look-up that is given up leaves a thread of the loop's executor behind until the system's

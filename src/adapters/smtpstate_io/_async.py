@@ -56,6 +56,7 @@ class AsyncWire(ABC):
             case Poll():
                 return channel.poll()
             case Connect():
+                self.close()
                 waits = channel.connect(request, await self._addresses(request.endpoint, request.deadline))
             case Receive() | Send() | Handshake():
                 waits = channel.perform(request)

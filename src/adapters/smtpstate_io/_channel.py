@@ -38,6 +38,7 @@ class Channel:
         self._tls: Tls | None = None
         self._racing: list[tuple[socket.socket, Address]] = []
         self._torn = False  # the kernel has taken only a part of what we send
+        self._early: bytes | TransportError | None = None  # received before it was asked for
         self._readable = self._writable = _BUSY
         #: the answer to the request that was performed last
         self.answer: Connected | Negotiated | bytes | None = None
@@ -69,6 +70,14 @@ class Channel:
                 return None
             tls.feed(octets)
         return data
+
+    def receive_early(self) -> None:
+        """Take a block that has arrived for whoever asks next; one at most is held, and what failed with it."""
+        if self._early is None:
+            try:
+                self._early = self._arrived()
+            except TransportError as error:
+                self._early = error
 
     def connect(self, request: Connect, addresses: list[Address]) -> Iterator[Wait]:
         """Open a connection to the first of ``addresses`` that answers (RFC 8305 §5).
@@ -117,6 +126,7 @@ class Channel:
         sock, self._sock = self._sock, None
         tls, self._tls = self._tls, None
         torn, self._torn = self._torn, False
+        self._early = None
         if sock is None:
             return
         try:
@@ -128,7 +138,7 @@ class Channel:
             sock.close()
 
     def _receive(self) -> Iterator[Wait]:
-        data = None if self._tls is None else self._tls.read()
+        data = self.poll() if self._early is not None else None if self._tls is None else self._tls.read()
         while data is None:
             yield self._readable
             data = self.poll()
@@ -173,16 +183,18 @@ class Channel:
 
     def _refuse_early_octets(self) -> None:
         # A client speaks first in TLS: whatever is here by now came in clear, and perhaps from somebody else.
-        try:
-            early = self._connected().recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            raise TlsFailed(f"the handshake failed: {reason(error)}") from error
-        if early:
+        self.receive_early()
+        if isinstance(self._early, TransportError):
+            raise TlsFailed(f"the handshake failed: {self._early}") from self._early
+        if self._early:
             raise TlsFailed("octets arrived before the handshake")
 
     def _arrived(self) -> bytes | None:
+        early, self._early = self._early, None
+        if isinstance(early, TransportError):
+            raise early
+        if early is not None:
+            return early
         try:
             return self._connected().recv(_BLOCK)
         except BlockingIOError:
