@@ -134,8 +134,10 @@ class Connection:
         self._challenges = 0  # of the SASL exchange under way
         self._ended = False  # the stream has
         self._failure: RemoteProtocolError | None = None
-        self.capabilities = Capabilities()  #: what the server offers, since its last answer to EHLO or LHLO
-        self.outstanding_octets = 0  #: of commands that are not yet answered
+        self.capabilities: Capabilities = (
+            Capabilities()
+        )  #: what the server offers, since its last answer to EHLO or LHLO
+        self.outstanding_octets: int = 0  #: of commands that are not yet answered
         self._pend(Opening(), self._machine.send(Opening()), 0)
 
     # What is known.

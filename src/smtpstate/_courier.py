@@ -12,7 +12,7 @@ from smtpstate._delivery import Delivery, Fate
 from smtpstate._dialogue import Dialogue
 from smtpstate._endpoints import Endpoint
 from smtpstate._errors import RemoteProtocolError, TransportError
-from smtpstate._fates import FAILURES, NO_CREDENTIALS, fate_of_failure
+from smtpstate._fates import FAILURES, NO_CREDENTIALS, fate_of_failure, unfinished
 from smtpstate._ladder import Ladder, Rung
 from smtpstate._link import Closing, Link
 from smtpstate._login import Login, LoginFailed
@@ -144,6 +144,7 @@ class Courier:
             begun = clock()
             yield from self.leave()
             link = self._link = self._new_link(endpoint, clock, ends)
+            delivery.under_way(unfinished(delivery, link, recipients))
             try:
                 yield from open_session(link, self._config, rung, login)
             except FAILURES as failure:
@@ -160,9 +161,11 @@ class Courier:
                 if fate.moves == "connect":
                     self._memory.failed(endpoint, clock())
             else:
+                delivery.under_way(None)
                 ending.clear()
                 self._memory.reached(endpoint)
                 return link
+        delivery.under_way(None)
         return None
 
     def give_up(self, link: Link, failure: Exception) -> Fate:

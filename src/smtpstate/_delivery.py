@@ -100,9 +100,9 @@ class Delivery:
     ) -> None:
         if not envelope.recipients:
             raise LocalProtocolError("the envelope has no recipient")
-        self.envelope = envelope
-        self.credentials = credentials  #: for targets that forward them
-        self.message = Message.of(message)
+        self.envelope: Envelope = envelope
+        self.credentials: Credentials | None = credentials  #: for targets that forward them
+        self.message: Message = Message.of(message)
         self._fates: list[Fate | None] = [None] * len(envelope.recipients)
         self._attempts: list[Attempt] = []
         self._notes: dict[int | None, list[str]] = {}
@@ -177,8 +177,13 @@ class Delivery:
         return (*self._notes.get(None, ()), *self._notes.get(index, ()))
 
     def _fate(self, index: int) -> Fate:
+        # Of those that are settled, the pending know nothing.
         pending = self._pending(index) if self._pending else None
         return pending or self._fates[index] or _NOTHING
+
+    def is_settled(self, index: int) -> bool:
+        """Return whether anything is known of a recipient yet."""
+        return self._fates[index] is not None
 
     def __repr__(self) -> str:
         return f"<Delivery from <{self.envelope.sender}> to {len(self._fates)} recipients>"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from smtpstate._delivery import Fate
+from collections.abc import Callable, Sequence
+
+from smtpstate._delivery import Delivery, Fate
 from smtpstate._errors import RemoteProtocolError, TransportError
 from smtpstate._link import Closing, Link
 from smtpstate._login import LoginFailed
@@ -40,6 +42,19 @@ def fate_of_failure(link: Link, failure: Exception) -> Fate:
         # RFC 3463 §3.8: 7.5 cryptographic failure
         return _fate(link, Reply.made_here(454, f"4.7.5 TLS failed: {failure.cause}"), error=failure.cause)
     return _fate(link, Reply.made_here(421, f"{_network_code(link, failure)} {failure}"), error=failure)
+
+
+def unfinished(delivery: Delivery, link: Link, recipients: Sequence[int]) -> Callable[[int], Fate | None]:
+    """Return who knows what those become for whom ``link`` is being opened, if that is never finished."""
+    waiting = frozenset(recipients)
+
+    def fate(index: int) -> Fate | None:
+        if index not in waiting or delivery.is_settled(index):
+            return None
+        code = "4.4.1" if link.phase is Phase.CONNECT else "4.4.2"
+        return _fate(link, Reply.made_here(421, f"{code} the delivery was not finished"))
+
+    return fate
 
 
 def _fate(

@@ -95,25 +95,27 @@ class Link:
         pipelining: bool = True,
         chunking: bool = True,
     ) -> None:
-        self.endpoint = endpoint
-        self.conn = Connection(protocol, limits=limits, encrypted=endpoint.implicit_tls)
+        self.endpoint: Endpoint = endpoint
+        self.conn: Connection = Connection(protocol, limits=limits, encrypted=endpoint.implicit_tls)
         self.connected: Connected | None = None
         self.tls: Negotiated | None = None
         self.login: Login | None = None  #: who we are on it
         self.client: tuple[tuple[str, str], ...] = ()  #: whom we speak for since XCLIENT
-        self.heard = 0  #: whole replies so far
-        self.phase = Phase.CONNECT
-        self.pipelining = pipelining  #: the target's off-switch for PIPELINING
-        self.chunking = chunking  #: the target's off-switch for CHUNKING
+        self.heard: int = 0  #: whole replies so far
+        self.phase: Phase = Phase.CONNECT
+        self.pipelining: bool = pipelining  #: the target's off-switch for PIPELINING
+        self.chunking: bool = chunking  #: the target's off-switch for CHUNKING
         self.idle_since: float | None = None  #: on the adapter's clock
-        self.reused = False  #: it was idle before, and may have been closed by the server meanwhile
-        self.stale = False  #: it was found dead when it was to be used again
-        self.exhausted = False  #: the server's limits let nobody more on it
-        self.transactions = 0  #: how many it has carried
+        self.reused: bool = False  #: it was idle before, and may have been closed by the server meanwhile
+        self.stale: bool = False  #: it was found dead when it was to be used again
+        self.exhausted: bool = False  #: the server's limits let nobody more on it
+        self.transactions: int = 0  #: how many it has carried
         self.domains: set[str] = set()  #: of the recipients named so far, where their number is limited
-        self.broken = False  #: out of step, or out of reach: to be closed without a word
-        self.submitted = 0  #: octets submitted so far
-        self.requested = 0  #: octets whose sending has been requested so far, whether or not it succeeded
+        self.broken: bool = False  #: out of step, or out of reach: to be closed without a word
+        self.submitted: int = 0  #: octets submitted so far
+        self.requested: int = (
+            0  #: octets whose sending has been requested so far, whether or not it succeeded
+        )
         self.listen_early: Listener | None = None  #: hears a refusal of the message while it is being sent
         self._clock = clock
         self._timeouts = timeouts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -16,7 +16,7 @@ from smtpstate._mechanisms import MechanismFailed, decode_challenge
 from smtpstate._outcomes import Phase
 from smtpstate._replies import Reply
 from smtpstate._requests import Steps
-from smtpstate._sasl import MechanismMissing, SaslExchange, choose, own
+from smtpstate._sasl import METHODS, MechanismMissing, SaslExchange, choose, own
 from smtpstate._trace import LoggedIn
 
 
@@ -91,14 +91,11 @@ def _exchange(link: Link, login: Login) -> SaslExchange:
     try:
         if auth.mechanism is not None:
             return own(auth.name, auth.mechanism(), offered)
-        secret = auth.ask_token() if auth.token else auth.password
-        if login.credentials is not None:
-            secret = login.credentials.password
         return choose(
             auth.kind,
             offered,
             user=login.user,
-            secret=secret,
+            secret=_secret(login, offered),
             nonce=login.nonce() if login.nonce else "",
             tls=link.tls,
             host=link.endpoint.host or None,
@@ -108,12 +105,27 @@ def _exchange(link: Link, login: Login) -> SaslExchange:
         raise LoginFailed(Reply.made_here(454, f"4.7.0 {missing}")) from None
 
 
+def _secret(login: Login, offered: Sequence[str]) -> str:
+    if login.credentials is not None:
+        return login.credentials.password
+    # A token is asked for only where it can be used: asking may cost something.
+    if login.auth.token and not set(METHODS[login.auth.kind]).isdisjoint(offered):
+        return login.auth.ask_token()
+    return login.auth.password
+
+
 def _respond(link: Link, exchange: SaslExchange, challenge: Challenged) -> Steps[Answered]:
     try:
-        response = exchange.respond(decode_challenge(challenge.reply.lines[-1]))
+        text = decode_challenge(b"".join(challenge.reply.lines))
+        try:
+            response = exchange.respond(text)
+        except MechanismFailed:
+            if exchange.mechanism.startswith("SCRAM-"):
+                link.broken = True  # not the server that knows our password: not a word more
+            raise
     except MechanismFailed as failure:
-        if exchange.mechanism.startswith("SCRAM-"):
-            raise  # not the server that knows our password: not a word more
+        if link.broken:
+            raise
         answer = yield from link.ask(AuthAbort())
         link.broken = True
         raise LoginFailed(Reply.made_here(454, f"4.7.0 {failure}"), detail=str(answer.reply)) from None

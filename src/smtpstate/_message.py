@@ -110,7 +110,7 @@ class Source:
     __slots__ = ("message",)
 
     def __init__(self, message: Message) -> None:
-        self.message = message
+        self.message: Message = message
 
     def __repr__(self) -> str:
         return f"<Source of {type(self.message.open).__name__}>"

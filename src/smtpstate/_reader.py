@@ -38,9 +38,9 @@ class Reader:
     )
 
     def __init__(self, message: Message) -> None:
-        self.message = message
-        self.begun = False  #: something has been taken that cannot be given back
-        self.ended = False  #: the block that was read last is known to be the last
+        self.message: Message = message
+        self.begun: bool = False  #: something has been taken that cannot be given back
+        self.ended: bool = False  #: the block that was read last is known to be the last
         self._data: bytes | None = None  # the whole message, where it is in memory
         self._at = 0
         self._opened = False

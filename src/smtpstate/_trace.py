@@ -22,7 +22,7 @@ from smtpstate._requests import Negotiated
 
 @dataclass(frozen=True, slots=True)
 class TraceEvent:
-    """Something that happened, and when."""
+    """Something that happened, and when. Subclasses are final; ``str`` is a line for people, or several."""
 
     time: float  #: seconds on the adapter's clock
     phase: Phase  #: how far the connection had come
@@ -101,7 +101,7 @@ class Received(TraceEvent):
 
 
 @final
-class Fault(Enum):
+class Cause(Enum):
     """What was at fault when a connection failed."""
 
     NETWORK = "network"  #: it was refused, broken or ended
@@ -119,7 +119,7 @@ class Failed(TraceEvent):
     """The connection has failed, or was given up."""
 
     error: str
-    fault: Fault = Fault.OTHER
+    cause: Cause = Cause.OTHER
     reply: Reply | None = None  #: the one that was out of place, where there was one
 
     @classmethod
@@ -130,27 +130,28 @@ class Failed(TraceEvent):
         """
         while not isinstance(error, SmtpStateError) and isinstance(error.__cause__, Exception):
             error = error.__cause__
-        text = str(error) if isinstance(error, SmtpStateError) else type(error).__name__
+        ours = type(error).__module__.startswith("smtpstate.")
+        text = (str(error) if ours else "") or type(error).__name__
         reply = error.reply if isinstance(error, RemoteProtocolError) else None
-        return cls(time, phase, text, fault_of(error), reply)
+        return cls(time, phase, text, _cause_of(error), reply)
 
     def __str__(self) -> str:
         return f"* failed: {self.error}"
 
 
-def fault_of(error: Exception) -> Fault:
+def _cause_of(error: Exception) -> Cause:
     """Return what was at fault."""
     match error:
         case TlsFailed():
-            return Fault.CERTIFICATE if error.certificate else Fault.TLS
+            return Cause.CERTIFICATE if error.certificate else Cause.TLS
         case DeadlinePassed():
-            return Fault.DEADLINE
+            return Cause.DEADLINE
         case TransportError():
-            return Fault.NAME if error.name_unknown else Fault.NETWORK
+            return Cause.NAME if error.name_unknown else Cause.NETWORK
         case RemoteProtocolError():
-            return Fault.PROTOCOL
+            return Cause.PROTOCOL
         case _:
-            return Fault.OTHER
+            return Cause.OTHER
 
 
 @final

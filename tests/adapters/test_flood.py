@@ -68,17 +68,16 @@ def test_a_hundred_thousand_recipients_and_16_mib_by_bdat_do_not_deadlock(
     assert came == {"recipients": len(RECIPIENTS), "octets": MEGABYTES << 20}
 
 
-@kinds
-@pytest.mark.parametrize("protocol", ["smtp", "lmtp"])
-def test_a_hundred_thousand_recipients_and_as_many_final_replies_do_not_deadlock(
-    protocol: str, kind: str, tmp_path: Path
+@pytest.mark.parametrize(("protocol", "kind", "number"), [("smtp", "unix", 100_000), ("lmtp", "tcp", 10_000)])
+def test_as_many_recipients_by_data_and_their_final_replies_do_not_deadlock(
+    protocol: str, kind: str, number: int, tmp_path: Path
 ) -> None:
-    runtime = RUNTIMES[0]
     with flooding(kind, tmp_path, protocol, "PIPELINING") as (endpoint, report):
         config = TargetConfig(
             targets=[endpoint], protocol=protocol, transaction_timeout=GENEROUS, hostname="c.example"
         )
-        delivery = runtime.deliver(config, Envelope("a@x.example", RECIPIENTS), b"Subject: hello\r\n\r\n")
+        envelope = Envelope("a@x.example", RECIPIENTS[:number])
+        delivery = RUNTIMES[0].deliver(config, envelope, b"Subject: hello\r\n\r\n")
         came = json.loads(report.readline())
     assert {outcome.status for outcome in delivery.outcomes} == {Status.DELIVERED}
-    assert came == {"recipients": len(RECIPIENTS), "octets": 18}
+    assert came == {"recipients": number, "octets": 18}

@@ -45,7 +45,7 @@ class Peer:
         self.number = number
         self.commands: list[str] = []
         wire = Wire(quit=self._quit, start_tls=self._shake_hands, take_data=self._take_data)
-        self.session = Session(settings, number, self._complain, wire)
+        self.session: Session = Session(settings, number, self._complain, wire)
         self._settings = settings
         self._messages = messages
         self._violations = violations

@@ -130,7 +130,7 @@ class Playground:
             deliveries: what a dialogue that delivers many is to take, one after
                 the other; ``Queue.LATER`` where there is none at hand for once.
         """
-        self.clock = VirtualClock()
+        self.clock: VirtualClock = VirtualClock()
         self.requests: list[Request] = []
         self._network = _Servers(network) if isinstance(network, Mapping) else network
         self._split = split

@@ -68,7 +68,7 @@ class ModelServer:
         offered = tuple(extensions)
         if tls_extensions is None:
             tls_extensions = (line for line in offered if line.split()[0].upper() != "STARTTLS")
-        self.settings = Settings(
+        self.settings: Settings = Settings(
             protocol=Protocol(protocol),
             name=name,
             extensions=offered,

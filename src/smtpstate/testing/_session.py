@@ -79,13 +79,13 @@ class Session:
         self.bindings: Mapping[str, bytes] = {}  #: channel bindings of TLS, by type (RFC 5929 §3)
         self.greeted = False  #: the greeting was 220
         self.hello: str | None = None  #: how the client introduced itself
-        self.extended = False  #: with EHLO or LHLO
+        self.extended: bool = False  #: with EHLO or LHLO
         self.offered: dict[str, tuple[str, ...]] = {}  #: the extensions that the client may use now
         self.identity: str | None = None  #: who has logged in
         self.attributes: dict[str, str | None] = {}  #: from XCLIENT and XFORWARD
         self.exchange: Exchange | None = None  #: the SASL exchange under way
         self.transaction: Transaction | None = None
-        self.mails = 0  #: how many MAIL there were, refused ones too
+        self.mails: int = 0  #: how many MAIL there were, refused ones too
         self.domains: set[str] = set()  #: of all recipients of the session
         self._number = number
         self._complain = complain
