@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import pytest
+
 from smtpstate._commands import (
     AuthAbort,
     AuthBegin,
@@ -30,6 +32,7 @@ from smtpstate._commands import (
     Xforward,
 )
 from smtpstate._connection import Connection
+from smtpstate._errors import RemoteProtocolError
 from smtpstate._events import NEED_DATA, Event
 from smtpstate._limits import Limits
 from smtpstate._machine import State
@@ -39,7 +42,15 @@ SMTP, LMTP = Protocol.SMTP, Protocol.LMTP
 GREETING = b"220 mx.example\r\n"
 
 #: Everything that a command may need.
-KEYWORDS = ("PIPELINING", "CHUNKING", "STARTTLS", "AUTH PLAIN LOGIN", "SIZE 1000", "XCLIENT NAME", "XFORWARD NAME")
+KEYWORDS = (
+    "PIPELINING",
+    "CHUNKING",
+    "STARTTLS",
+    "AUTH PLAIN LOGIN",
+    "SIZE 1000",
+    "XCLIENT NAME",
+    "XFORWARD NAME",
+)
 
 MAIL = Mail("a@x.example")
 RCPT = Rcpt("b@y.example")
@@ -123,7 +134,9 @@ XCLIENT    2 HELLO
 _HEAD, *_ROWS = (line.split() for line in _LEGAL.strip().splitlines())
 #: Whether a command is legal in a state.
 LEGAL: Mapping[tuple[State, str], bool] = {
-    (State[state], name): mark == "x" for name, *marks in _ROWS for state, mark in zip(_HEAD, marks, strict=True)
+    (State[state], name): mark == "x"
+    for name, *marks in _ROWS
+    for state, mark in zip(_HEAD, marks, strict=True)
 }
 #: Command -> first digit of the answer -> the state after it, where that is another.
 NEXT: Mapping[str, Mapping[int, State]] = {
@@ -183,6 +196,18 @@ def hear(conn: Connection, *wires: bytes) -> list[Event]:
         conn.receive_data(wire)
         found += events(conn)
     return found
+
+
+def violation(conn: Connection) -> RemoteProtocolError:
+    """Return why a server is not believed any more, which is said again whenever it is asked."""
+    with pytest.raises(RemoteProtocolError) as caught:
+        conn.next_event()
+    with pytest.raises(RemoteProtocolError) as again:
+        conn.next_event()
+    assert str(again.value) == str(caught.value)
+    assert again.value.reply == caught.value.reply
+    assert conn.closed
+    return caught.value
 
 
 def say(conn: Connection, *commands: Command) -> bytes:

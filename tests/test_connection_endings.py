@@ -101,7 +101,9 @@ def test_the_stream_may_end_in_any_state(part: bytes, protocol: Protocol, state:
 
 @pytest.mark.parametrize(("state", "name"), ANSWERABLE, ids=str)
 @pytest.mark.parametrize("protocol", Protocol, ids=str)
-def test_the_end_of_the_stream_says_what_was_not_answered(protocol: Protocol, state: State, name: str) -> None:
+def test_the_end_of_the_stream_says_what_was_not_answered(
+    protocol: Protocol, state: State, name: str
+) -> None:
     conn = reach(state, tongue(name, protocol))
     conn.send(COMMANDS[name])
     assert hear(conn, b"") == [ConnectionEnded((COMMANDS[name],))]

@@ -126,10 +126,10 @@ def test_a_refused_chunk_spoils_the_message_until_it_is_reset() -> None:
     conn = reach(State.RCPT)
     say(conn, Bdat(b"a"), Bdat(b"b"), LAST)
     assert said(conn, "250 452 503") == [(ChunkAnswered, 250), (ChunkAnswered, 452), (MessageAnswered, 503)]
-    assert conn.state is conn.ahead is State.SPOILED
+    assert (conn.state, conn.ahead) == (State.SPOILED, State.SPOILED)
     say(conn, Rset(), MAIL)
     said(conn, "250 250")
-    assert conn.state is State.MAIL
+    assert (conn.state, conn.ahead) == (State.MAIL, State.MAIL)
 
 
 def test_an_introduction_may_end_a_flight_and_clears_the_transaction() -> None:
@@ -175,11 +175,10 @@ def test_between_the_final_replies_the_end_of_the_message_is_still_due() -> None
     say(conn, EndOfContent())
     assert said(conn, "250") == [(RecipientDelivered, 250)]
     assert (conn.outstanding, conn.outstanding_octets, conn.due) == (1, 3, EndOfContent())
-    assert conn.state is State.DATA
-    assert not conn.accepts_content
+    assert (conn.state, conn.accepts_content) == (State.DATA, False)
     assert said(conn, "250") == [(RecipientDelivered, 250)]
     assert (conn.outstanding, conn.outstanding_octets, conn.due) == (0, 0, None)
-    assert conn.state is State.READY
+    assert (conn.state, conn.accepts_content) == (State.READY, False)
 
 
 def test_a_final_reply_too_many_is_a_violation() -> None:
@@ -212,7 +211,10 @@ def test_a_last_chunk_for_nobody_is_answered_once(code: str) -> None:
     ("flight", "wire"),
     [
         ((Rset(), MAIL), answers("250 250")),
-        ((Rset(), MAIL), answers("550 250")),  # a server that opens a transaction has abandoned the one before
+        (
+            (Rset(), MAIL),
+            answers("550 250"),
+        ),  # a server that opens a transaction has abandoned the one before
         ((COMMANDS["LHLO"],), offer(*KEYWORDS)),
         ((Data(),), answers("354")),
     ],
@@ -237,7 +239,9 @@ def test_recipients_stand_for_one_message_only(flight: tuple[Command, ...], wire
     assert conn.outstanding == 0
 
 
-@pytest.mark.parametrize(("flight", "codes"), [((Rset(),), "550"), ((COMMANDS["NOOP"],), "250"), ((Data(),), "451")], ids=str)
+@pytest.mark.parametrize(
+    ("flight", "codes"), [((Rset(),), "550"), ((COMMANDS["NOOP"],), "250"), ((Data(),), "451")], ids=str
+)
 def test_what_abandons_nothing_forgets_nobody(flight: tuple[Command, ...], codes: str) -> None:
     conn = reach(State.RCPT, LMTP)
     say(conn, *flight)

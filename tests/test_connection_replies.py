@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from dialogues import COMMANDS, GREETING, LEGAL, LMTP, MAIL, RCPT, after, events, hear, offer, reach, say, tongue
+from dialogues import (
+    COMMANDS,
+    GREETING,
+    LEGAL,
+    LMTP,
+    MAIL,
+    RCPT,
+    after,
+    events,
+    hear,
+    offer,
+    reach,
+    say,
+    tongue,
+    violation,
+)
 from smtpstate._capabilities import Capabilities
 from smtpstate._commands import (
-    AuthAbort,
-    AuthBegin,
-    AuthResponse,
     Content,
     Data,
     EndOfContent,
@@ -18,10 +30,8 @@ from smtpstate._commands import (
     Opening,
     Protocol,
     Rset,
-    StartTls,
 )
 from smtpstate._connection import Connection
-from smtpstate._errors import RemoteProtocolError
 from smtpstate._events import (
     NEED_DATA,
     Answered,
@@ -38,11 +48,33 @@ from smtpstate._events import (
     SenderAnswered,
     TlsReady,
 )
-from smtpstate._limits import Limits
 from smtpstate._machine import State
 from smtpstate._replies import Reply
 
-CODES = (200, 220, 221, 235, 250, 251, 252, 299, 300, 334, 354, 399, 400, 420, 422, 450, 452, 500, 535, 550, 552, 599)
+CODES = (
+    200,
+    220,
+    221,
+    235,
+    250,
+    251,
+    252,
+    299,
+    300,
+    334,
+    354,
+    399,
+    400,
+    420,
+    422,
+    450,
+    452,
+    500,
+    535,
+    550,
+    552,
+    599,
+)
 
 #: The event of each command; one for each digit where they differ, and a CommandAnswered for the others.
 EVENTS: dict[str, type[Answered] | dict[int, type[Answered]]] = {
@@ -67,18 +99,6 @@ ANSWERABLE = [where for where, legal in LEGAL.items() if legal and where[1] != "
 
 def wire(code: int) -> bytes:
     return b"%d-first\r\n%d last\r\n" % (code, code)
-
-
-def violation(conn: Connection) -> RemoteProtocolError:
-    """Return why a server is not believed any more, which is said again whenever it is asked."""
-    with pytest.raises(RemoteProtocolError) as caught:
-        conn.next_event()
-    with pytest.raises(RemoteProtocolError) as again:
-        conn.next_event()
-    assert str(again.value) == str(caught.value)
-    assert again.value.reply == caught.value.reply
-    assert conn.closed
-    return caught.value
 
 
 # Each command, each answer.
@@ -164,49 +184,12 @@ def test_a_refused_ehlo_offers_nothing_even_if_it_says_so() -> None:
     assert conn.state is State.HELLO
 
 
-# Challenges.
-
-
-def test_an_exchange_has_no_more_challenges_than_the_limit_allows() -> None:
-    conn = reach(State.READY)
-    conn.send(AuthBegin("LOGIN"))
-    hear(conn, b"334 \r\n")
-    for _ in range(9):
-        conn.send(AuthResponse(b"x"))
-        [event] = hear(conn, b"334 \r\n")
-        assert isinstance(event, Challenged)
-    conn.send(AuthResponse(b"x"))
-    conn.receive_data(b"334 one more\r\n")
-    error = violation(conn)
-    assert str(error) == "AUTH has more than 10 challenges"
-    assert error.reply == Reply(334, (b"one more",))
-
-
-def test_each_exchange_has_challenges_of_its_own() -> None:
-    conn = reach(State.READY, limits=Limits(challenges=2))
-    for last in (b"535 no\r\n", b"454 later\r\n", b"235 ok\r\n"):
-        say(conn, AuthBegin("LOGIN"))
-        hear(conn, b"334 \r\n")
-        say(conn, AuthResponse(b"x"))
-        hear(conn, b"334 \r\n")
-        say(conn, AuthResponse(b"x"))
-        hear(conn, last)
-    assert conn.state is State.READY
-
-
-def test_a_server_cannot_go_on_challenging_one_that_gives_up() -> None:
-    conn = reach(State.CHALLENGED, limits=Limits(challenges=2))
-    conn.send(AuthAbort())
-    assert hear(conn, b"334 \r\n") == [CommandAnswered(Reply(334), AuthAbort())]
-    conn.send(AuthAbort())
-    conn.receive_data(b"334 \r\n")
-    assert str(violation(conn)) == "AUTH has more than 2 challenges"
-
-
 # Answers that nobody had asked for.
 
 
-@pytest.mark.parametrize("state", [state for state in State if state not in (State.GREETING, State.CLOSED)], ids=str)
+@pytest.mark.parametrize(
+    "state", [state for state in State if state not in (State.GREETING, State.CLOSED)], ids=str
+)
 @pytest.mark.parametrize("code", [220, 250, 354, 450, 550])
 @pytest.mark.parametrize("protocol", Protocol, ids=str)
 def test_an_unasked_answer_is_a_violation_unless_it_refuses_the_message(
@@ -225,7 +208,9 @@ def test_an_unasked_answer_is_a_violation_unless_it_refuses_the_message(
 
 @pytest.mark.parametrize(("state", "name"), ANSWERABLE, ids=str)
 @pytest.mark.parametrize("early", [b"250 ok\r\n", b"550 no\r\n", b"2", b"550", b"550-x\r\n"])
-def test_an_answer_that_began_before_its_command_is_not_its_answer(early: bytes, state: State, name: str) -> None:
+def test_an_answer_that_began_before_its_command_is_not_its_answer(
+    early: bytes, state: State, name: str
+) -> None:
     conn = reach(state, tongue(name))
     conn.receive_data(early)
     conn.send(COMMANDS[name])
@@ -330,42 +315,3 @@ def test_after_a_refusal_the_transaction_stays_open_where_the_server_leaves_it_o
     conn.send(Rset())
     hear(conn, b"250 ok\r\n")
     assert not conn.in_transaction
-
-
-# STARTTLS.
-
-
-def test_nothing_that_came_in_clear_passes_for_something_said_inside_tls() -> None:
-    conn = reach(State.READY)
-    conn.send(StartTls())
-    conn.receive_data(b"220 go\r\n250 inj")
-    error = violation(conn)
-    assert str(error) == "octets followed the answer to STARTTLS in clear"
-    assert error.reply is None
-
-
-@pytest.mark.parametrize("injected", [b"2", b"250 ok\r\n", b"421 bye\r\n", b"250-x\r\n"])
-def test_nothing_that_came_in_clear_while_the_handshake_went_on_is_believed(injected: bytes) -> None:
-    conn = reach(State.TLS)
-    conn.receive_data(injected)
-    with pytest.raises(RemoteProtocolError, match="^octets followed the answer to STARTTLS in clear$"):
-        conn.tls_started()
-    assert str(violation(conn)) == "octets followed the answer to STARTTLS in clear"
-
-
-def test_a_refused_starttls_changes_nothing() -> None:
-    conn = reach(State.READY)
-    before = conn.capabilities
-    conn.send(StartTls())
-    assert hear(conn, b"454 not now\r\n") == [CommandAnswered(Reply(454, (b"not now",)), StartTls())]
-    assert conn.state is State.READY
-    assert conn.capabilities is before
-
-
-def test_inside_tls_all_begins_anew() -> None:
-    conn = reach(State.TLS)
-    conn.tls_started()
-    assert (conn.outstanding, conn.state, conn.ahead) == (0, State.HELLO, State.HELLO)
-    conn.send(COMMANDS["EHLO"])
-    hear(conn, offer("AUTH PLAIN"))
-    assert conn.state is State.READY

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 from hypothesis import given
@@ -16,7 +16,9 @@ from strategies import splits
 CR, LF, DOT = 13, 10, 46
 
 #: Octets that matter come often, all others now and then.
-messages = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b".", b"a", b"\0"]) | st.binary(max_size=3)).map(b"".join)
+messages = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b".", b"a", b"\0"]) | st.binary(max_size=3)).map(
+    b"".join
+)
 
 #: Every message of up to five octets of those that matter.
 SHORT = [bytes(octets) for length in range(6) for octets in product(b"\r\n.a", repeat=length)]
@@ -76,7 +78,7 @@ def cuts(message: bytes) -> Iterator[list[bytes]]:
     inner = max(len(message) - 1, 0)
     for borders in product((False, True), repeat=inner):
         where = [0, *(n for n, border in enumerate(borders, 1) if border), len(message)]
-        yield [message[start:end] for start, end in zip(where, where[1:], strict=False)]
+        yield [message[start:end] for start, end in pairwise(where)]
 
 
 def octets(message: bytes) -> list[bytes]:
@@ -136,7 +138,11 @@ def test_undoing_the_dots_gives_the_message_back(message: bytes, data: st.DataOb
     assert received(encoded(data.draw(splits(message)))) == mended(message)
 
 
-@given(st.lists(st.sampled_from([b"a", b".", b"..", b"", b".a", b"a."])).map(lambda lines: b"".join(line + b"\r\n" for line in lines)))
+@given(
+    st.lists(st.sampled_from([b"a", b".", b"..", b"", b".a", b"a."])).map(
+        lambda lines: b"".join(line + b"\r\n" for line in lines)
+    )
+)
 def test_a_message_with_proper_line_ends_arrives_as_it_is(message: bytes) -> None:
     assert received(encoded([message])) == with_line_ends([message]) == message
 
@@ -178,7 +184,12 @@ def test_these_messages_are_sent_as(message: bytes, wire: bytes) -> None:
 
 def test_every_octet_value_gets_through() -> None:
     every = bytes(range(256))
-    for message in (every, every[::-1], every * 3, bytes(octet for value in every for octet in (value, DOT, value))):
+    for message in (
+        every,
+        every[::-1],
+        every * 3,
+        bytes(octet for value in every for octet in (value, DOT, value)),
+    ):
         assert encoded([message]) == encoded(octets(message)) == stuffed(message)
         assert received(stuffed(message)) == mended(message)
 
@@ -199,7 +210,14 @@ def test_what_is_right_already_is_not_copied() -> None:
 
 @pytest.mark.parametrize(
     ("parts", "at_start"),
-    [([], True), ([b"a"], False), ([b"a\r"], True), ([b"a\r", b"\n"], True), ([b"a\n"], True), ([b"\n", b"."], False)],
+    [
+        ([], True),
+        ([b"a"], False),
+        ([b"a\r"], True),
+        ([b"a\r", b"\n"], True),
+        ([b"a\n"], True),
+        ([b"\n", b"."], False),
+    ],
 )
 def test_it_is_known_whether_a_line_begins(parts: list[bytes], at_start: bool) -> None:
     lines = LineEnds()
@@ -238,7 +256,9 @@ def test_strict_line_ends_refuse_a_lone_half(parts: list[bytes], what: str) -> N
     strict = StrictLineEnds()
     for part in parts[:-1]:
         strict.check(part)
-    with pytest.raises(LocalProtocolError, match=f"^the message holds a bare {what}, and its line ends are strict$"):
+    with pytest.raises(
+        LocalProtocolError, match=f"^the message holds a bare {what}, and its line ends are strict$"
+    ):
         strict.check(parts[-1])
 
 
@@ -247,7 +267,9 @@ def test_strict_line_ends_refuse_a_lone_half_at_the_end(parts: list[bytes]) -> N
     strict = StrictLineEnds()
     for part in parts:
         strict.check(part)
-    with pytest.raises(LocalProtocolError, match="^the message holds a bare CR, and its line ends are strict$"):
+    with pytest.raises(
+        LocalProtocolError, match="^the message holds a bare CR, and its line ends are strict$"
+    ):
         strict.finish()
 
 

@@ -278,3 +278,9 @@ def test_a_name_that_needs_a_package_is_refused_with_the_remedy(monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "idna", None)
     with pytest.raises(ConfigError, match=r"install smtpstate\[idna\]$"):
         Endpoint.parse("tcp://münchen.example:25")
+
+
+def test_a_password_in_an_endpoint_is_not_shown() -> None:
+    with pytest.raises(ConfigError, match="a user part is not allowed") as refused:
+        Endpoint.parse("tcp://me:s3cret-word@mx.example:25")
+    assert "s3cret-word" not in str(refused.value)

@@ -78,7 +78,9 @@ def test_every_command_of_the_table_is_one_of_those_that_the_tests_send() -> Non
 
 @pytest.mark.parametrize(("state", "name"), list(product(State, COMMANDS)), ids=str)
 @pytest.mark.parametrize("protocol", Protocol, ids=str)
-def test_a_command_is_legal_exactly_where_the_rfcs_allow_it(protocol: Protocol, state: State, name: str) -> None:
+def test_a_command_is_legal_exactly_where_the_rfcs_allow_it(
+    protocol: Protocol, state: State, name: str
+) -> None:
     machine = reach(state, protocol)
     command = COMMANDS[name]
     assert (command.kind in TRANSITIONS[state]) is LEGAL[state, name]
@@ -143,7 +145,10 @@ def test_a_closed_machine_stands_still(state: State) -> None:
 @pytest.mark.parametrize(
     ("digits", "then"),
     [
-        ("253", State.DATA),  # RFC 2920 §3.1: nobody was accepted, and the server takes the message all the same
+        (
+            "253",
+            State.DATA,
+        ),  # RFC 2920 §3.1: nobody was accepted, and the server takes the message all the same
         ("553", State.DATA),
         ("223", State.DATA),
         ("255", State.MAIL),
@@ -176,8 +181,11 @@ def test_both_cursors_meet_whenever_nothing_is_outstanding(data: st.DataObject) 
     sent: deque[tuple[Command, Row]] = deque([(Opening(), machine.send(Opening()))])
     sendable = st.sampled_from([*COMMANDS.values(), TlsStarted()])
     for _ in range(data.draw(st.integers(1, 30))):
-        if sent and data.draw(st.booleans()):
-            machine.answered(*sent.popleft(), data.draw(st.sampled_from([2, 2, 3, 4, 5])), outstanding=bool(sent))
+        answers: bool = data.draw(st.booleans())
+        if sent and answers:
+            machine.answered(
+                *sent.popleft(), data.draw(st.sampled_from([2, 2, 3, 4, 5])), outstanding=bool(sent)
+            )
         else:
             command = data.draw(sendable)
             before = machine.state, machine.ahead
@@ -215,7 +223,8 @@ def test_auth_succeeds_once(way: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "way", ["STARTTLS 4", "STARTTLS 5", "AUTH 4", "AUTH 5", "AUTH 3 response 4", "AUTH 3 response 5", "AUTH 3 * 5"]
+    "way",
+    ["STARTTLS 4", "STARTTLS 5", "AUTH 4", "AUTH 5", "AUTH 3 response 4", "AUTH 3 response 5", "AUTH 3 * 5"],
 )
 def test_what_was_refused_may_be_tried_again(way: str) -> None:
     machine = reach(State.READY)

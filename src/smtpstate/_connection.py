@@ -134,9 +134,8 @@ class Connection:
         self._challenges = 0  # of the SASL exchange under way
         self._ended = False  # the stream has
         self._failure: RemoteProtocolError | None = None
-        self.capabilities: Capabilities = (
-            Capabilities()
-        )  #: what the server offers, since its last answer to EHLO or LHLO
+        #: what the server offers, since its last answer to EHLO or LHLO
+        self.capabilities: Capabilities = Capabilities()
         self.outstanding_octets: int = 0  #: of commands that are not yet answered
         self._pend(Opening(), self._machine.send(Opening()), 0)
 

@@ -210,9 +210,7 @@ class Courier:
     ) -> Steps[Link | None]:
         """Return the connection of the delivery before, if it leads there, may be shared, and is alive."""
         link = self._link
-        if link is None or link.endpoint != endpoint or not link.usable or not self.may_share(link, delivery):
-            return None
-        if link.idle_since is not None and clock() - link.idle_since >= self._config.idle_timeout:
+        if link is None or link.endpoint != endpoint or not self.suits(delivery, clock()):
             return None
         try:
             yield from link.glance()
@@ -222,6 +220,26 @@ class Courier:
             return None
         link.reuse(ends)
         return link
+
+    @property
+    def keeps_connection(self) -> bool:
+        """Whether there is a connection that another delivery could use."""
+        return self._link is not None and self._link.usable and not self._link.spent
+
+    def idle_for(self, now: float) -> float:
+        """Return for how many seconds the connection has been idle."""
+        since = self._link.idle_since if self._link is not None else None
+        return 0.0 if since is None else now - since
+
+    def suits(self, delivery: Delivery, now: float) -> bool:
+        """Return whether the connection can carry a delivery, if it is still alive."""
+        link = self._link
+        return (
+            link is not None
+            and link.usable
+            and self.may_share(link, delivery)
+            and self.idle_for(now) < self._config.idle_timeout
+        )
 
     def may_share(self, link: Link, delivery: Delivery) -> bool:
         """Return whether a connection may carry this delivery as well as those before."""

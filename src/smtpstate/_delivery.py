@@ -89,7 +89,17 @@ class Delivery:
         LocalProtocolError: there is no recipient.
     """
 
-    __slots__ = ("_attempts", "_fates", "_notes", "_pending", "_reader", "credentials", "envelope", "message")
+    __slots__ = (
+        "_attempts",
+        "_fates",
+        "_notes",
+        "_pending",
+        "_reader",
+        "credentials",
+        "envelope",
+        "message",
+        "progress",
+    )
 
     def __init__(
         self,
@@ -97,11 +107,14 @@ class Delivery:
         message: Message | Readable | Callable[[], Readable],
         *,
         credentials: Credentials | None = None,
+        progress: Callable[[int, int | None], object] | None = None,
     ) -> None:
         if not envelope.recipients:
             raise LocalProtocolError("the envelope has no recipient")
         self.envelope: Envelope = envelope
         self.credentials: Credentials | None = credentials  #: for targets that forward them
+        #: called with the octets of the message that have been sent, and how many there are, if that is known
+        self.progress: Callable[[int, int | None], object] | None = progress
         self.message: Message = Message.of(message)
         self._fates: list[Fate | None] = [None] * len(envelope.recipients)
         self._attempts: list[Attempt] = []

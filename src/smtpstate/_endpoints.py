@@ -12,6 +12,7 @@ from smtpstate._errors import ConfigError, LocalProtocolError
 from smtpstate._text import visible
 
 _FORMS = "tcp://HOST:PORT, tls://HOST:PORT or unix://PATH"
+_USER_PART = re.compile(r"//.*@", re.DOTALL)
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _SCOPED = re.compile(r"[^%]+%[A-Za-z0-9_.-]+")
 
@@ -85,7 +86,8 @@ class Endpoint:
 
 
 def _refused(text: str, why: str) -> ConfigError:
-    return ConfigError(f"not an endpoint: {text!r}: {visible(why)}")
+    shown = _USER_PART.sub("//****@", text)  # it may hold a password
+    return ConfigError(f"not an endpoint: {shown!r}: {visible(why)}")
 
 
 def _check_visible(text: str) -> None:

@@ -24,6 +24,7 @@ def exchange(link: Link, transaction: Transaction, plan: Plan) -> Steps[None]:
     """
     yield from begin(link, transaction, plan)
     yield from settle(link)
+    transaction.tell_progress(plan.reader)
 
 
 def begin(link: Link, transaction: Transaction, plan: Plan) -> Steps[None]:
@@ -94,7 +95,7 @@ def send_at_once(link: Link, transaction: Transaction, reader: Reader, chunk: Bd
     if transaction.hopeless:
         return
     link.phase = Phase.CONTENT
-    reader.begun = True
+    reader.take_whole()
     transaction.content_follows()
     link.submit(chunk, transaction.hear_final)
     transaction.end_submitted()
@@ -104,6 +105,7 @@ def send_at_once(link: Link, transaction: Transaction, reader: Reader, chunk: Bd
 def send_chunks(link: Link, transaction: Transaction, plan: Plan) -> Steps[None]:
     """Send the message as chunks, a few of them unanswered; the last one stays in the flight."""
     link.phase = Phase.CONTENT
+    transaction.content_follows()
     lines = None if plan.binary else LineEnds()
     transaction.go_ahead = True
     while True:
@@ -119,6 +121,7 @@ def send_chunks(link: Link, transaction: Transaction, plan: Plan) -> Steps[None]
         if chunk:
             link.submit(Bdat(chunk), transaction.hear_chunk)
             yield from link.flush()
+            transaction.tell_progress(plan.reader)
             yield from link.glance()
     link.submit(Bdat(chunk, last=True), transaction.hear_final)
     transaction.end_submitted()
@@ -144,12 +147,14 @@ def send_data(link: Link, transaction: Transaction, reader: Reader) -> Steps[Non
 def send_content(link: Link, transaction: Transaction, reader: Reader) -> Steps[None]:
     """Send the message after DATA; its end stays in the flight, for more to follow."""
     link.phase = Phase.CONTENT
+    transaction.content_follows()
     while not reader.ended:
         block = yield from reader.read()
         if block:
             link.submit(Content(block))
         if not reader.ended:
             yield from link.flush()
+            transaction.tell_progress(reader)
             yield from link.glance()  # a server may refuse long before the end
     link.submit(EndOfContent(), transaction.hear_final)
     transaction.end_submitted()

@@ -150,6 +150,7 @@ class Link:
     def reuse(self, ends: float | None) -> None:
         """Begin another delivery, all of which ends at ``ends``, on a connection that was idle."""
         self.reused = True
+        self.idle_since = None
         self._cap = ends
 
     def ends_at(self, ends: float | None) -> None:

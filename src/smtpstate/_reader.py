@@ -29,7 +29,7 @@ class Reader:
         "_held",
         "_opened",
         "_refuse_eight_bit",
-        "_seen",
+        "seen",
         "_source",
         "_strict",
         "begun",
@@ -46,7 +46,7 @@ class Reader:
         self._opened = False
         self._source: Source | None = None
         self._held = bytearray()  # pulled and not yet read
-        self._seen = 0
+        self.seen: int = 0  #: octets that have been read
         self._strict = StrictLineEnds() if message.line_ends == "strict" else None
         self._refuse_eight_bit = False
 
@@ -60,6 +60,13 @@ class Reader:
     def refuse_eight_bit(self) -> None:
         """Stop at the first octet beyond ASCII: the server cannot take it."""
         self._refuse_eight_bit = True
+
+    @property
+    def total(self) -> int | None:
+        """Octets that there are to read, where that is known."""
+        if self._data is not None:
+            return len(self._data)
+        return self.seen if self.ended else self.message.size
 
     @property
     def whole(self) -> bytes | None:
@@ -107,9 +114,14 @@ class Reader:
             block = bytes(self._held[:BLOCK])
             del self._held[:BLOCK]
             self.ended = self._source is None and not self._held
-        self._check(block, ended=self.ended, seen=self._seen, strict=self._strict)
-        self._seen += len(block)
+        self._check(block, ended=self.ended, seen=self.seen, strict=self._strict)
+        self.seen += len(block)
         return block
+
+    def take_whole(self) -> None:
+        """Note that all of the message, which must be at hand, is taken."""
+        self.begun = self.ended = True
+        self.seen = len(self.whole or b"")
 
     def check_whole(self) -> None:
         """Check the whole message, which must be at hand, without taking it; raises as ``read``."""

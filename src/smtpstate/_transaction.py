@@ -12,6 +12,7 @@ from smtpstate._events import Answered, ContentWanted, RecipientDelivered
 from smtpstate._link import Closing, Link, Listener
 from smtpstate._outcomes import Phase, Status
 from smtpstate._plan import Plan
+from smtpstate._reader import Reader
 from smtpstate._replies import Reply
 
 #: What ``failover`` calls a temporary refusal, and a connection that was lost.
@@ -36,7 +37,6 @@ class Transaction:
 
     __slots__ = (
         "_accepted",
-        "_after",
         "_answered",
         "_asked",
         "_content_at",
@@ -52,14 +52,10 @@ class Transaction:
         "_undecided",
         "delivered",
         "go_ahead",
-        "misplaced",
         "too_many",
     )
 
-    def __init__(
-        self, link: Link, delivery: Delivery, plan: Plan, *, after: Transaction | None = None
-    ) -> None:
-        self._after = after  # the one before, in whose flight this one may be
+    def __init__(self, link: Link, delivery: Delivery, plan: Plan) -> None:
         self._link = link
         self._delivery = delivery
         self._plan = plan
@@ -76,14 +72,17 @@ class Transaction:
         self._end_at: int | None = None  # what had been submitted when the end of the message was
         self.go_ahead: bool | None = None  #: DATA's answer: whether the server awaits the message
         self.delivered = False  #: the server took the message, for one recipient at least
-        self.misplaced = False  #: MAIL came amid another transaction, and this one was not judged at all
         self.too_many: list[int] = []  #: recipients for whom a further transaction is worth trying
 
     # What is said.
 
     def envelope(self) -> Iterator[tuple[Command, Listener]]:
         """Yield MAIL and each RCPT, no further than makes sense by what is known at each step."""
-        if self._link.conn.in_transaction:
+        conn = self._link.conn
+        # A BDAT that fails leaves a transaction behind (RFC 3030 §2). Where the one before is not
+        # answered yet, RSET must go ahead of the answer: some server could take these recipients
+        # for the message before, and its sender for theirs.
+        if conn.in_transaction or (self._link.chunks and conn.outstanding):
             yield Rset(), _hear_reset
         plan = self._plan
         yield Mail(plan.sender, plan.parameters), self.hear_sender
@@ -100,6 +99,12 @@ class Transaction:
     def end_submitted(self) -> None:
         """Note that the end of the message stands in the next flight."""
         self._end_at = self._link.submitted
+
+    def tell_progress(self, reader: Reader) -> None:
+        """Tell the caller how much of the message has been sent."""
+        tell = self._delivery.progress
+        if tell is not None and self._content_at is not None and self._link.requested > self._content_at:
+            tell(reader.seen, reader.total)
 
     # What is known.
 
@@ -146,8 +151,8 @@ class Transaction:
 
     @property
     def complete(self) -> bool:
-        """Whether every recipient is settled, or the whole is to be begun anew."""
-        return self.misplaced or not self._undecided
+        """Whether every recipient is settled."""
+        return not self._undecided
 
     @property
     def phase(self) -> Phase:
@@ -165,12 +170,7 @@ class Transaction:
     def hear_sender(self, event: Answered) -> None:
         """Take MAIL's answer."""
         self._mail = event.reply
-        after, self._after = self._after, None
-        if event.reply.code == 503 and after is not None and not after.delivered:
-            # The message before was refused after we had gone on, and some servers do not
-            # take that for the end of its transaction: 503 is about our haste.
-            self.misplaced = True
-        elif self.refused:
+        if self.refused:
             self._settle_all(_said(event.reply), event.reply, Phase.MAIL)
 
     def hear_recipient(self, event: Answered) -> None:

@@ -181,6 +181,10 @@ class Asynchronous(Runtime):
         """Wait until cancelled."""
 
     @abstractmethod
+    async def turn(self) -> None:
+        """Let everybody else have their turn."""
+
+    @abstractmethod
     def loop_beside(self, main: Callable[[], Awaitable[None]], turn: Callable[[], None]) -> None:
         """Do the same beside a task that calls ``turn`` each time it has its turn."""
 
@@ -219,6 +223,9 @@ class Asyncio(Asynchronous):
 
     async def sleep(self) -> None:
         await asyncio.get_running_loop().create_future()
+
+    async def turn(self) -> None:
+        await asyncio.sleep(0.001)
 
     def loop_beside(self, main: Callable[[], Awaitable[None]], turn: Callable[[], None]) -> None:
         async def beside() -> None:
@@ -271,6 +278,9 @@ class Trio(Asynchronous):
 
     async def sleep(self) -> None:
         await trio.sleep_forever()
+
+    async def turn(self) -> None:
+        await trio.sleep(0.001)
 
     def loop_beside(self, main: Callable[[], Awaitable[None]], turn: Callable[[], None]) -> None:
         async def beside() -> None:
@@ -325,6 +335,9 @@ class Anyio(Asynchronous):
 
     async def sleep(self) -> None:
         await anyio.sleep_forever()
+
+    async def turn(self) -> None:
+        await anyio.sleep(0.001)
 
     def loop_beside(self, main: Callable[[], Awaitable[None]], turn: Callable[[], None]) -> None:
         async def beside() -> None:

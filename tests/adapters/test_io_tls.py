@@ -371,7 +371,9 @@ def test_a_reset_before_the_handshake_fails_it(runtime: Runtime, trusting: TlsCl
             assert closed.wait(LONG)
             return (yield from Handshake("mx.example", trusting, clock() + LONG))
 
-        with pytest.raises(TlsFailed, match=r"^the handshake failed: connection reset by peer$"):
+        with pytest.raises(
+            TlsFailed, match=r"^the handshake failed: cannot receive: connection reset by peer$"
+        ):
             runtime.drive(steps)
 
 
@@ -569,4 +571,5 @@ def test_a_send_that_broke_off_in_the_middle_of_a_record_is_not_followed_by_a_fa
         with pytest.raises(DeadlinePassed):
             runtime.drive(steps)
         done.set()
-    assert [type(error) for error in ends] == [ssl.SSLEOFError]
+    (end,) = ends  # neither a good end nor a broken record
+    assert isinstance(end, (ssl.SSLEOFError, ConnectionResetError))

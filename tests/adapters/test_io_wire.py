@@ -6,7 +6,7 @@ import select
 import socket
 import struct
 import threading
-from collections.abc import Generator
+from collections.abc import AsyncIterator, Generator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -25,7 +25,8 @@ from adapters.runtimes import (
 )
 from smtpstate._endpoints import Endpoint
 from smtpstate._errors import DeadlinePassed, TransportError
-from smtpstate._requests import Clock, Connect, Connected, Poll, Receive, Request, Send, Steps
+from smtpstate._message import Message, Source
+from smtpstate._requests import Clock, Connect, Connected, Poll, Pull, Receive, Request, Send, Steps
 from smtpstate_io import Address, Wait, context_for
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -326,6 +327,72 @@ def test_poll_does_not_wait(runtime: Runtime) -> None:
             return nothing, (yield from poll_until_something(clock)), (yield from Poll())
 
         assert runtime.drive(steps) == (None, b"ping", None)
+
+
+def test_what_comes_while_a_source_is_waited_for_is_kept(asynchronous: Asynchronous) -> None:
+    """The answer to a Receive comes first, so that the connection is watched already."""
+    sent = bytes(range(256)) * 1000
+    go_on, all_sent = threading.Event(), threading.Event()
+
+    def serve(sock: socket.socket) -> None:
+        sock.sendall(b"first")
+        assert go_on.wait(LONG)
+        sock.sendall(sent)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORTIVE)
+        assert all_sent.wait(LONG)
+
+    async def message() -> AsyncIterator[bytes]:
+        go_on.set()
+        for _ in range(20):
+            await asynchronous.turn()
+        yield b"chunk"
+
+    with peer(serve) as endpoint:
+
+        def steps(clock: Clock) -> Steps[tuple[bytes, bytes]]:
+            yield from connect(endpoint, clock)
+            first = yield from receive_exactly(5, clock)
+            yield from Pull(Source(Message(message())))
+            received = b""
+            while len(received) < len(sent):
+                data = yield from Receive(clock() + LONG)
+                assert 0 < len(data) <= 65536
+                received += data
+            all_sent.set()
+            with pytest.raises(TransportError, match=r"^cannot receive: connection reset by peer$"):
+                yield from Receive(clock() + LONG)
+            return first, received
+
+        assert asynchronous.drive(steps) == (b"first", sent)
+
+
+def test_a_reset_while_a_source_is_waited_for_is_told_to_who_asks_next(asynchronous: Asynchronous) -> None:
+    go_on, closed = threading.Event(), threading.Event()
+
+    def serve(sock: socket.socket) -> None:
+        sock.sendall(b"first")
+        assert go_on.wait(LONG)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORTIVE)
+        sock.close()
+        closed.set()
+
+    async def message() -> AsyncIterator[bytes]:
+        go_on.set()
+        assert closed.wait(LONG)
+        for _ in range(5):
+            await asynchronous.turn()
+        yield b"chunk"
+
+    with peer(serve) as endpoint:
+
+        def steps(clock: Clock) -> Steps[bytes]:
+            yield from connect(endpoint, clock)
+            yield from receive_exactly(5, clock)
+            yield from Pull(Source(Message(message())))
+            return (yield from Receive(clock() + LONG))
+
+        with pytest.raises(TransportError, match=r"^cannot receive: connection reset by peer$"):
+            asynchronous.drive(steps)
 
 
 def test_a_reset_is_a_transport_error(runtime: Runtime) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from typing import final
+
+import anyio
 
 from smtpstate_anyio._wire import Wire
 from smtpstate_io import AsyncTarget
@@ -14,3 +17,6 @@ class Target(AsyncTarget):
 
     def _wire(self) -> Wire:
         return Wire(self._context_for)
+
+    def _semaphore(self, permits: int) -> AbstractAsyncContextManager[object]:
+        return anyio.Semaphore(permits)

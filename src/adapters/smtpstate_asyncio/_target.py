@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import AbstractAsyncContextManager
 from typing import final
 
 from smtpstate_asyncio._wire import Wire
@@ -14,3 +16,6 @@ class Target(AsyncTarget):
 
     def _wire(self) -> Wire:
         return Wire(self._context_for)
+
+    def _semaphore(self, permits: int) -> AbstractAsyncContextManager[object]:
+        return asyncio.Semaphore(permits)

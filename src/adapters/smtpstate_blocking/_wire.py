@@ -14,7 +14,18 @@ from typing import TypeVar, final
 from smtpstate._dialogue import Dialogue
 from smtpstate._endpoints import Endpoint
 from smtpstate._errors import DeadlinePassed
-from smtpstate._requests import Connect, Connected, Handshake, Negotiated, Poll, Pull, Receive, Request, Send
+from smtpstate._requests import (
+    Clock,
+    Connect,
+    Connected,
+    Handshake,
+    Negotiated,
+    Poll,
+    Pull,
+    Receive,
+    Request,
+    Send,
+)
 from smtpstate._tls import TlsClient
 from smtpstate_io import (
     Address,
@@ -40,6 +51,7 @@ class Wire:
     """
 
     def __init__(self, context_for: Callable[[TlsClient], SSLContext]) -> None:
+        self.clock: Clock = time.monotonic
         self._channel = Channel(context_for)
 
     def perform(self, request: Request) -> Connected | Negotiated | bytes | None:

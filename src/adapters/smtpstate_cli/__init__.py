@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 __all__ = ["main"]
 
-_NEEDED = ("click", "rich")
+_NEEDED = ("click", "rich", "cryptography")
 _MISCONFIGURED = 78  # sysexits: EX_CONFIG
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program, and return its exit code; ``smtpstate --help`` lists them.
 
-    Where click or rich is missing, it says in one line what to install, and
+    Where click, rich or cryptography is missing, it says in one line what to install, and
     the exit code is 78.
 
     Args:
@@ -22,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         from smtpstate_cli._program import run
+
+        return run(sys.argv[1:] if arguments is None else arguments)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _NEEDED:
             raise
@@ -29,4 +31,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _MISCONFIGURED
     except KeyboardInterrupt:
         return 130
-    return run(sys.argv[1:] if arguments is None else arguments)

@@ -13,14 +13,15 @@ from smtpstate import Outcome, Status
 class Exit(IntEnum):
     """What the exit code says."""
 
-    DELIVERED = 0  #: every recipient was delivered
+    DELIVERED = 0  #: every recipient was delivered, or all that was checked is right
     USAGE = 64  #: EX_USAGE
     DATA = 65  #: EX_DATAERR: the message cannot be sent as it is, or could not be read to its end
-    NO_INPUT = 66  #: EX_NOINPUT: the message cannot be opened
+    NO_INPUT = 66  #: EX_NOINPUT: a file cannot be opened
     REJECTED = 69  #: EX_UNAVAILABLE
     INTERNAL = 70  #: EX_SOFTWARE
     UNCERTAIN = 74  #: EX_IOERR
     DEFERRED = 75  #: EX_TEMPFAIL
+    CONFIG = 78  #: EX_CONFIG: the settings in a file are wrong
     INTERRUPTED = 130  #: what shells give a program that SIGINT ended
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import click
 
+from smtpstate_cli._check import check
 from smtpstate_cli._exits import Exit, Failure
 from smtpstate_cli._screen import complain, tolerate_any_text
 from smtpstate_cli._send import send
@@ -27,6 +28,8 @@ def run(arguments: Sequence[str]) -> int:
         return failure.code
     except (click.Abort, KeyboardInterrupt):
         return Exit.INTERRUPTED
+    except ModuleNotFoundError:
+        raise  # for whoever knows what to install
     except Exception as error:
         if sys.flags.dev_mode:
             raise
@@ -70,6 +73,7 @@ def program(context: click.Context) -> int:
 
 
 program.add_command(send)
+program.add_command(check)
 
 
 @program.command()

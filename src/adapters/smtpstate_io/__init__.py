@@ -4,6 +4,7 @@ from smtpstate_io._addresses import Address, AddressInfo, known_addresses, looke
 from smtpstate_io._async import AsyncWire, drive
 from smtpstate_io._channel import Channel
 from smtpstate_io._contexts import Contexts, context_for
+from smtpstate_io._pool import Pool, Slot
 from smtpstate_io._sources import AsyncSources, Sources
 from smtpstate_io._targets import AsyncTarget, TargetBase
 from smtpstate_io._tls import Tls
@@ -17,6 +18,8 @@ __all__ = [
     "AsyncWire",
     "Channel",
     "Contexts",
+    "Pool",
+    "Slot",
     "Sources",
     "TargetBase",
     "Tls",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from typing import final
 
-from smtpstate_io import AsyncTarget
+import trio
+
 from smtpstate_trio._wire import Wire
+from smtpstate_io import AsyncTarget
 
 
 @final
@@ -14,3 +17,6 @@ class Target(AsyncTarget):
 
     def _wire(self) -> Wire:
         return Wire(self._context_for)
+
+    def _semaphore(self, permits: int) -> AbstractAsyncContextManager[object]:
+        return trio.Semaphore(permits)
