@@ -10,7 +10,7 @@ from smtpstate._delivery import Delivery
 from smtpstate._errors import DeadlinePassed, RemoteProtocolError, TransportError
 from smtpstate._exchange import begin
 from smtpstate._link import Closing, Link
-from smtpstate._plan import NO_EIGHT_BIT, plan_for
+from smtpstate._plan import NO_EIGHT_BIT, Plan, plan_for
 from smtpstate._reader import NotSevenBit
 from smtpstate._requests import Clock, Give, Queue, Steps, Take
 from smtpstate._split import next_batch
@@ -24,7 +24,19 @@ if TYPE_CHECKING:
 class _Running:
     """A delivery under way, and how it fares on the present connection."""
 
-    __slots__ = ("begun", "delivery", "ending", "ends", "later", "link", "retried", "transaction", "was_used")
+    __slots__ = (
+        "again",
+        "begun",
+        "delivery",
+        "ending",
+        "ends",
+        "later",
+        "link",
+        "retried",
+        "spoilt",
+        "transaction",
+        "was_used",
+    )
 
     def __init__(self, delivery: Delivery, ends: float | None, begun: float) -> None:
         self.delivery = delivery
@@ -34,16 +46,30 @@ class _Running:
         self.link: Link | None = None
         self.transaction: Transaction | None = None
         self.later: list[int] = []  # recipients for a further transaction
-        self.was_used = False  # the connection carried another message before
-        self.retried = False
+        self.was_used = False  # the connection carried another message before, or was idle
+        self.again = False  # it is to be begun anew on a new connection
+        self.retried = False  # that has been done once
+        self.spoilt = False  # the caller's own source failed
 
     @property
     def done(self) -> bool:
-        return self.transaction is None or self.transaction.complete
+        return not self.again and (self.transaction is None or self.transaction.complete)
+
+    def begin_anew(self) -> None:
+        """Forget the connection, of which nothing has come."""
+        self.again = self.retried = True
+        self.transaction = self.link = None
+        self.delivery.under_way(None)
 
 
 def forward_many(courier: Courier, ahead: int, clock: Clock) -> Steps[None]:
-    """Deliver all that the caller has to give, up to ``ahead`` of them at a time."""
+    """Deliver all that the caller has to give, up to ``ahead`` of them at a time.
+
+    Raises:
+        Exception: whatever the caller's source of deliveries or of a message
+            raises. No more are taken then; those under way are settled and
+            given back before, but the one that is at fault.
+    """
     yield from _Bulk(courier, clock).run(max(ahead, 1))
 
 
@@ -55,46 +81,67 @@ class _Bulk:
         self._courier = courier
         self._clock = clock
         self._running: deque[_Running] = deque()
-        self._last: Transaction | None = None  # that was begun last
-        self._again: deque[_Running] = deque()  # to be begun anew on a new connection
+        self._ended = False  # no more are to be taken
+        self._failure: Exception | None = None  # of the caller's own
 
     def run(self, ahead: int) -> Steps[None]:
         """Take, begin, hear and give back, until there is nothing more."""
-        ended = False
         while True:
             yield from self.give_back()
-            if self._again:
-                yield from self.start(self._again.popleft())
-            elif not ended and len(self._running) < ahead:
-                taken = yield from Take(wait=not self._running)
-                if isinstance(taken, Delivery):
-                    now = self._clock()
-                    yield from self.start(_Running(taken, self._courier.end_of_delivery(self._clock), now))
-                elif taken is Queue.END:
-                    ended = True
-                else:
-                    yield from self.advance()
+            again = next((running for running in self._running if running.again), None)
+            if again is not None:
+                yield from self.start(again)
+            elif not self._ended and len(self._running) < ahead:
+                yield from self.take()
             elif self._running:
                 yield from self.advance()
             else:
-                return
+                break
+        if self._failure is not None:
+            raise self._failure
+
+    def take(self) -> Steps[None]:
+        """Take one more delivery and begin it; hear what is due if there is none at hand."""
+        try:
+            taken = yield from Take(wait=not self._running)
+        except Exception as error:
+            self.stop(error)
+            return
+        if isinstance(taken, Delivery):
+            ends = self._courier.end_of_delivery(self._clock)
+            running = _Running(taken, ends, self._clock())
+            self._running.append(running)
+            yield from self.start(running)
+        elif taken is Queue.END:
+            self._ended = True
+        else:
+            yield from self.advance()
+
+    def stop(self, error: Exception) -> None:
+        """Take no more, since something of the caller's own failed."""
+        self._ended = True
+        self._failure = self._failure or error
 
     def give_back(self) -> Steps[None]:
         """Give back the oldest deliveries, as far as they are settled."""
         while self._running and self._running[0].done:
             running = self._running[0]
-            if running.transaction is not None and running.transaction.misplaced:
-                self._running.popleft()
-                running.transaction = running.link = None
-                self._again.append(running)
-                yield from self.drain()
-                return
-            yield from self.finish(running)
+            if not running.spoilt:
+                try:
+                    yield from self.finish(running)
+                except Exception as error:
+                    running.spoilt = True
+                    self.stop(error)
             self._running.popleft()
-            yield from Give(running.delivery)
+            if not running.spoilt:
+                yield from Give(running.delivery)
 
     def finish(self, running: _Running) -> Steps[None]:
-        """Do what remains for a delivery: further transactions, other endpoints."""
+        """Do what remains for a delivery: further transactions, other endpoints.
+
+        Raises:
+            Exception: whatever the caller's source raises.
+        """
         delivery, link = running.delivery, running.link
         delivery.under_way(None)
         waiting = running.later + (running.transaction.too_many if running.transaction else [])
@@ -111,20 +158,14 @@ class _Bulk:
 
     def start(self, running: _Running) -> Steps[None]:
         """Begin a delivery on the connection, or on a new one."""
-        self._running.append(running)
-        delivery = running.delivery
-        recipients = delivery.remaining(self._courier.failover)
-        link = self._courier.link
-        batch: list[int] = []
-        courier = self._courier
+        delivery, courier = running.delivery, self._courier
+        running.again = False
         if courier.refuses(delivery):
             return
-        if (
-            link is not None
-            and link.takes_more
-            and link is self._shared()
-            and courier.may_share(link, delivery)
-        ):
+        recipients = delivery.remaining(courier.failover)
+        batch: list[int] = []
+        link = courier.link
+        if link is not None and self.may_follow(link, delivery):
             batch, running.later = next_batch(link, delivery.envelope, recipients)
         if link is None or not batch:
             yield from self.drain()
@@ -138,17 +179,25 @@ class _Bulk:
             return
         presented = yield from present(delivery, batch, link, running.ending, courier.config)
         if not presented:
-            self.link_failed(link, TransportError("the connection was lost"))
+            if link.stale:
+                running.begin_anew()
             return
-        plan = yield from plan_for(link, delivery.envelope, reader, batch)
+        try:
+            plan = yield from plan_for(link, delivery.envelope, reader, batch)
+        except Exception as error:
+            running.spoilt = True
+            self.stop(error)
+            return
         note_lacks(delivery, link, plan)
-        if not plan.recipients:
-            return
-        running.was_used = link.transactions > 0
+        if plan.recipients:
+            yield from self.speak(running, link, plan)
+
+    def speak(self, running: _Running, link: Link, plan: Plan) -> Steps[None]:
+        """Say envelope and message; answers may be due when this is done."""
+        running.was_used = link.reused or link.transactions > 0
         link.transactions += 1
-        transaction = running.transaction = Transaction(link, delivery, plan, after=self._last)
-        self._last = transaction
-        delivery.under_way(transaction.if_stopped_now)
+        transaction = running.transaction = Transaction(link, running.delivery, plan)
+        running.delivery.under_way(transaction.if_stopped_now)
         link.ends_at(self._running[0].ends)
         try:
             yield from begin(link, transaction, plan)
@@ -158,15 +207,29 @@ class _Bulk:
         except (Closing, Spoiled, TransportError, RemoteProtocolError) as failure:
             self.link_failed(link, failure)
         except Exception as error:  # the caller's own, such as a source that failed
+            running.spoilt = True
+            self.stop(error)
             transaction.lost(error)
             self.link_failed(link, error)
-            raise
+        else:
+            link.reused = False  # it has answered since
+
+    def may_follow(self, link: Link, delivery: Delivery) -> bool:
+        """Return whether a delivery may be begun on the connection while others are not answered."""
+        return (
+            link.takes_more
+            and link is self._shared()
+            and not delivery.envelope.client  # XCLIENT and XFORWARD wait for their answers
+            and self._courier.may_share(link, delivery)
+        )
 
     def find_session(self, running: _Running) -> Steps[Link | None]:
         """Go through the endpoints until one can be had; those that cannot are noted."""
         courier, delivery, clock = self._courier, running.delivery, self._clock
         for endpoint in courier.untried(delivery, clock):
             recipients = delivery.remaining(courier.failover)
+            if not recipients:
+                return None
             ending = Ending()
             link = yield from courier.session_at(endpoint, delivery, recipients, ending, clock, running.ends)
             if link is not None:
@@ -197,26 +260,20 @@ class _Bulk:
     def link_failed(self, link: Link, failure: Exception) -> None:
         """Settle what was under way; what nothing has come of begins anew, once."""
         link.failed(failure)
-        survivors: deque[_Running] = deque()
         for running in self._running:
             transaction = running.transaction
             if transaction is None or running.link is not link or transaction.complete:
-                survivors.append(running)
-            elif (
+                continue
+            if (
                 running.was_used
                 and not running.retried
                 and transaction.untouched
                 and not isinstance(failure, DeadlinePassed)
             ):
-                running.retried = True
-                running.transaction = running.link = None
-                running.delivery.under_way(None)
-                self._again.append(running)
+                running.begin_anew()
             else:
                 running.ending.take(failure)
                 transaction.ended(failure)
-                survivors.append(running)
-        self._running = survivors
 
     def _shared(self) -> Link | None:
         """Return the connection on which deliveries are under way, if they all share one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from itertools import pairwise
 from typing import final
 
 from smtpstate._auth import Credentials
@@ -187,7 +188,7 @@ def _report(link: Link, seen: list[TraceEvent], failed: Exception | None) -> Rep
 
 def _answers(seen: list[TraceEvent]) -> Iterator[tuple[str | None, Reply, float]]:
     """Yield each reply with the command that it answers, None for the greeting, and the seconds it took."""
-    for before, event in zip(seen, seen[1:], strict=False):
+    for before, event in pairwise(seen):
         if isinstance(event, Received):
             command = before.line if isinstance(before, Sent) else None
             yield command, event.reply, event.time - before.time
@@ -195,7 +196,7 @@ def _answers(seen: list[TraceEvent]) -> Iterator[tuple[str | None, Reply, float]
 
 def _time_until(seen: list[TraceEvent], kind: type[TraceEvent]) -> float | None:
     """Return the seconds between the first event of a kind and the one before it."""
-    pairs = zip(seen, seen[1:], strict=False)
+    pairs = pairwise(seen)
     return next((event.time - before.time for before, event in pairs if isinstance(event, kind)), None)
 
 

@@ -76,7 +76,6 @@ def small_chunk(link: Link, plan: Plan) -> Bdat | None:
     whole = plan.reader.whole
     if whole is None or not (link.chunks and link.pipelines) or not link.fits_window(len(whole)):
         return None
-    plan.reader.check_whole()
     if not plan.binary:
         lines = LineEnds()
         whole = lines.encode(whole) + lines.finish()

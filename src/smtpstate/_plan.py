@@ -67,6 +67,7 @@ def plan_for(link: Link, envelope: Envelope, reader: Reader, indexes: Sequence[i
     else refuse the recipient, or everybody.
 
     Raises:
+        LocalProtocolError: the whole message is at hand, and breaks a promise.
         Exception: whatever the caller's source raises.
     """
     plan = Plan(reader)
@@ -164,6 +165,8 @@ def _body(link: Link, plan: Plan) -> Steps[Reply | None]:
         plan.reader = plan.reader.rewritten(_mime_form(link, message.open))
     first = yield from plan.reader.peek()
     whole = plan.reader.whole
+    if whole is not None:
+        plan.reader.check_whole()
     size = plan.reader.size
     limit = link.conn.capabilities.size
     if size is not None and link.offers("SIZE"):

@@ -50,7 +50,6 @@ class Transaction:
         "_plan",
         "_positions",
         "_undecided",
-        "delivered",
         "go_ahead",
         "too_many",
     )
@@ -71,7 +70,6 @@ class Transaction:
         self._content_at: int | None = None  # what had been submitted when the message began
         self._end_at: int | None = None  # what had been submitted when the end of the message was
         self.go_ahead: bool | None = None  #: DATA's answer: whether the server awaits the message
-        self.delivered = False  #: the server took the message, for one recipient at least
         self.too_many: list[int] = []  #: recipients for whom a further transaction is worth trying
 
     # What is said.
@@ -215,7 +213,6 @@ class Transaction:
             self._settle(position, _said(reply), reply, Phase.FINAL)
         else:
             self._settle_all(_said(reply), reply, Phase.FINAL)
-        self.delivered = self.delivered or reply.digit == 2
 
     def hear_early(self, event: Answered) -> None:
         """Take a refusal that came while the message was being sent: it is everyone's.

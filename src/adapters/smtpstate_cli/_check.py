@@ -19,6 +19,8 @@ from smtpstate_cli._screen import Screen
 from smtpstate_cli._settings import target_config
 from smtpstate_io import Contexts
 
+_BY_WEIGHT = (Exit.REJECTED, Exit.DEFERRED, Exit.DELIVERED)
+
 _EPILOG = """
 \b
 Examples:
@@ -77,10 +79,7 @@ def check(expiry_days: int, as_json: bool, endpoints: tuple[str, ...], **options
     for report in _reports(config, credentials):
         finding = Finding(report, datetime.now(UTC), expiry_days)
         screen.write(f"{finding.json()}\n" if as_json else "".join(f"{line}\n" for line in finding.lines()))
-        if Exit.REJECTED in (code, finding.code):
-            code = Exit.REJECTED
-        else:
-            code = max(code, finding.code)
+        code = min((code, finding.code), key=_BY_WEIGHT.index)
     return code
 
 

@@ -60,9 +60,8 @@ class Finding:
 
     def lines(self) -> list[str]:
         """Return it for people, without anything that could steer a terminal."""
-        word = {Exit.DELIVERED: "ready", Exit.DEFERRED: "deferred", Exit.REJECTED: "refused"}[self.code]
-        if self.report.verdict is Verdict.READY and self.code:
-            word = "certificate"
+        ready = self.report.verdict is Verdict.READY
+        word = "expiring" if ready and self.code else self.report.verdict.value
         return [f"{self.report.endpoint}  {word}", *(f"  {line}" for line in self._details())]
 
     def _details(self) -> Iterator[str]:

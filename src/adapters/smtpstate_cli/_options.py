@@ -96,10 +96,10 @@ _SETTINGS = (
     _text(_AUTH, "--token-env", "VARIABLE", "Take that token from the environment."),
     _flag(_AUTH, "insecure-auth", "Send credentials without TLS to a verified server, too.  [default: no]"),
     _text(_TIME, "--connect-timeout", "DURATION", "Look-up of the name, and connection.  [default: 5m]"),
-    _words(
+    _text(
         _TIME, "--command-timeout", "DURATION", "Each reply, and each block of the message.  [default: 5m]"
     ),
-    _words(
+    _text(
         _TIME,
         "--submission-timeout",
         "DURATION",

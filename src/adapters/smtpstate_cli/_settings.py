@@ -9,7 +9,7 @@ from dataclasses import fields
 import click
 
 from smtpstate import Auth, ConfigError, Credentials, Envelope, LocalProtocolError, TargetConfig, TlsClient
-from smtpstate._checks import WrongSetting
+from smtpstate._checks import WrongSetting, is_iterable
 from smtpstate_cli._exits import Exit, Failure
 from smtpstate_cli._screen import reason
 
@@ -71,12 +71,12 @@ def envelope(sender: str, recipients: Sequence[str]) -> Envelope:
 
 def _value(name: str, value: object) -> object:
     """Return the value of an option as a mapping of settings would have it."""
-    if not isinstance(value, tuple):
+    if isinstance(value, str) or not is_iterable(value):
         return value
     words = [str(word) for word in value]
     if name in _BLANKS:
         return tuple(part for word in words for part in word.split())
-    return tuple(words) if name == "tls_root_ca" else words[-1]
+    return tuple(words)
 
 
 def _from_file(given: Mapping[str, object]) -> TargetConfig | None:
@@ -176,4 +176,5 @@ def _as_option(error: WrongSetting) -> str:
     if error.path == ("targets",):
         return error.reason
     name = "_".join(error.path).replace("tls_client_", "tls_").replace("tls_client", "tls")
-    return f"{_option(name)}: {error.reason}"
+    # A bare number is for those who write Python.
+    return f"{_option(name)}: {error.reason.replace(', or a number of seconds', '')}"
