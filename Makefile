@@ -10,7 +10,7 @@ packages := smtpstate $(notdir $(wildcard src/adapters/smtpstate_*))
 run := $(VENV)/bin/python
 install := $(run) -m pip install -qq --disable-pip-version-check --editable
 
-.PHONY: help demo test check fuzz diagram clean
+.PHONY: help demo test check fuzz interop diagram clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make test     run the tests"
 	@echo "make check    run every gate: format, lint, types, tests with coverage, wheel, a short fuzz"
 	@echo "make fuzz     feed arbitrary octets for SECONDS_TO_FUZZ=$(SECONDS_TO_FUZZ) seconds"
+	@echo "make interop  deliver to a real Postfix and a real Dovecot (as root, on Debian 12; installs them)"
 	@echo "make diagram  print the state diagram into the README and docs again"
 	@echo "make clean    remove what the others have made"
 	@echo "PYTHON=$(PYTHON) and VENV=$(VENV) can be chosen."
@@ -52,6 +53,10 @@ check: $(VENV)/.dev
 
 fuzz: $(VENV)/.dev
 	@fuzz/run --python $(run) --seconds $(SECONDS_TO_FUZZ)
+
+interop: $(VENV)/.test
+	@tests/interop/install
+	@$(run) -m pytest --quiet tests/interop/*_cases.py
 
 diagram: $(VENV)/.test
 	@$(run) docs/diagram.py

@@ -140,7 +140,10 @@ def main() -> None:
                         if kind == "file":
                             write_file(file, size)
                         figures.append(peak_of(way, size, adapter, str(file) if kind == "file" else ""))
-                    print(f"{way:8} {adapter:9} {kind:10}" + "".join(f"{each:9.1f}" for each in figures), flush=True)
+                    print(
+                        f"{way:8} {adapter:9} {kind:10}" + "".join(f"{each:9.1f}" for each in figures),
+                        flush=True,
+                    )
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from leaks import Watch, watching
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _nothing_is_left_behind() -> Iterator[None]:
@@ -17,6 +19,15 @@ def _nothing_is_left_behind() -> Iterator[None]:
     gc.collect()
     left = [thread.name for thread in threading.enumerate() if thread not in before]
     assert left == []
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_secret_is_shown() -> Iterator[None]:
+    """Fail the run if a log, a trace, a repr or an error has shown a password that was used in it."""
+    watch = Watch()
+    with watching(watch):
+        yield
+    assert watch.found == []
 
 
 @pytest.hookimpl(wrapper=True)

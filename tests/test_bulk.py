@@ -86,7 +86,6 @@ def send(
     correct: bool = True,
     more_offers: Sequence[str] = (),
     raises: type[Exception] | None = None,
-    before: Callable[[Playground], None] = lambda playground: None,
     one_first: bool = False,
     **settings: Any,
 ) -> Sent:
@@ -95,7 +94,10 @@ def send(
     extensions = (*OFFERS[offers], *more_offers)
     server = ModelServer(protocol, extensions, rules)
     second = ModelServer(
-        protocol, extensions, () if isinstance(second_rules, Exception) else second_rules or (), name="mx2.example"
+        protocol,
+        extensions,
+        () if isinstance(second_rules, Exception) else second_rules or (),
+        name="mx2.example",
     )
     network: dict[str, ModelServer | Exception] = {MX: server}
     if second_rules is not None:
@@ -106,7 +108,6 @@ def send(
     try:
         if one_first:
             playground.run(courier.delivering(mail(99)))
-        before(playground)
         if raises is None:
             playground.run(courier.delivering_many(ahead))
             playground.run(courier.leaving())
@@ -174,9 +175,10 @@ def test_a_failure_amid_the_pipeline_loses_and_doubles_nothing(
         answered = {"451": F}.get(how, R)
         assert sent.statuses.count(answered) == 1
         assert sent.statuses.count(D) == NUMBER - 1
-    else:  # of what was in flight behind it, all that may be is begun anew
-        assert D in sent.statuses or k == 1 or how in ("silence", "junk") or offers == "bdat"
-        assert len(set(sent.statuses) - {D, F, U}) == 0
+    else:
+        assert R not in sent.statuses
+        if offers != "bdat":  # where the messages behind it had not left yet, they are begun anew
+            assert sent.statuses.count(D) >= NUMBER - 1 - (how == "silence")
 
 
 @OFFERED
@@ -190,7 +192,8 @@ def test_a_connection_closed_between_messages_costs_nobody_anything(offers: str)
 
 
 def test_what_nothing_has_come_of_is_begun_anew_only_once() -> None:
-    sent = send([on("MAIL", occurrence=2).close()], "data", handed=mails(number=3))
+    once = [on("MAIL", occurrence=2, across_connections=True).close()]
+    sent = send(once, "data", handed=mails(number=3))
     assert sent.statuses == [D, D, D]
     assert len(sent.server.connections) == 2
     always = [on("MAIL", occurrence=range(2, 9), across_connections=True).close()]
@@ -250,12 +253,16 @@ def test_a_refused_reset_ends_the_connection_and_the_message_is_begun_anew() -> 
 
 
 def test_a_chunk_refused_amid_a_message_spares_the_next() -> None:
-    sent = send([on("BDAT", occurrence=1).reply(552, "5.2.2 full")], "chunks", handed=mails("chunks", 3))
+    rules = [on("BDAT", occurrence=1, connection=1).reply(552, "5.2.2 full")]
+    sent = send(rules, "chunks", handed=mails("chunks", 3))
     assert sent.statuses == [R, D, D]
 
 
 def test_354_though_nobody_stands_is_answered_and_the_next_goes_on_a_new_connection() -> None:
-    rules = [on("RCPT", occurrence=1, across_connections=True).reply(550), on("DATA", occurrence=1).reply(354)]
+    rules = [
+        on("RCPT", occurrence=1, across_connections=True).reply(550),
+        on("DATA", occurrence=1).reply(354),
+    ]
     sent = send(rules, "data", correct=False)
     assert sent.statuses == [R, D, D, D, D]
 
@@ -268,7 +275,8 @@ def test_all_go_to_the_second_endpoint_where_the_first_cannot_be_reached() -> No
         sent = send([on("connect").refuse()], offers, second_rules=())
         assert sent.statuses == [D] * NUMBER
         assert len(sent.second.messages) == NUMBER
-        assert [len(delivery.attempts) for delivery in sent.deliveries] == [2] * NUMBER
+        again = 2 if offers == "plain" else 1  # without PIPELINING each message asks for the first anew
+        assert [len(delivery.attempts) for delivery in sent.deliveries] == [2] + [again] * (NUMBER - 1)
 
 
 @OFFERED
@@ -282,7 +290,9 @@ def test_a_temporary_refusal_moves_one_message_to_the_second_endpoint(offers: st
 
 @OFFERED
 def test_nobody_who_may_have_the_message_is_sent_to_the_second_endpoint(offers: str) -> None:
-    sent = send([on("message", occurrence=2).close()], offers, second_rules=(), failover={"connect", "transient"})
+    sent = send(
+        [on("message", occurrence=2).close()], offers, second_rules=(), failover={"connect", "transient"}
+    )
     assert sent.statuses[1] is U
     assert "r1@y.example" not in [name for message in sent.second.messages for name in message.recipients]
 
@@ -406,7 +416,13 @@ def test_an_idle_connection_found_dead_when_the_client_is_named_is_invisible() -
 @pytest.mark.parametrize("how", _HOW)
 @pytest.mark.parametrize("k", [1, 2])
 def test_a_client_that_cannot_be_named_spoils_nothing_that_is_under_way(k: int, how: str) -> None:
-    deliveries = [mail(0), mail(1), mail(2, client={"NAME": "c.example"}), mail(3, client={"NAME": "d.example"}), mail(4)]
+    deliveries = [
+        mail(0),
+        mail(1),
+        mail(2, client={"NAME": "c.example"}),
+        mail(3, client={"NAME": "d.example"}),
+        mail(4),
+    ]
     rules = [_HOW[how](on("XFORWARD", occurrence=k, across_connections=True))]
     sent = send(rules, "chunks", deliveries, more_offers=["XFORWARD NAME"])
     assert sent.statuses[:2] == [D, D]
@@ -433,7 +449,7 @@ def test_nothing_to_deliver_connects_nowhere() -> None:
 
 def test_a_delivery_that_was_made_before_is_not_made_again() -> None:
     twice = mail(0)
-    sent = send((), "bdat", [twice, mail(1), twice])
+    sent = send((), "bdat", [twice, mail(1), twice], ahead=1)
     assert sent.taken == ["r0@y.example", "r1@y.example"]
 
 
@@ -450,7 +466,9 @@ def broken(octets: int) -> Iterator[bytes]:
 @OFFERED
 @pytest.mark.parametrize("octets", [0, 100, 200_000])
 @pytest.mark.parametrize("k", [0, 2, 4])
-def test_a_source_that_fails_is_told_and_the_others_under_way_are_settled(k: int, octets: int, offers: str) -> None:
+def test_a_source_that_fails_is_told_and_the_others_under_way_are_settled(
+    k: int, octets: int, offers: str
+) -> None:
     deliveries = mails(offers)
     line_ends: Literal["binary", "crlf"] = "binary" if offers == "chunks" else "crlf"
     deliveries[k] = mail(k, Message(broken(octets), line_ends=line_ends, eight_bit=False))
@@ -458,7 +476,7 @@ def test_a_source_that_fails_is_told_and_the_others_under_way_are_settled(k: int
     begun = [*range(k), *range(k + 1, NUMBER)][:k]
     assert [sent.statuses[n] for n in begun] == [D] * k
     assert sent.statuses[k] is F
-    assert [delivery for delivery in sent.playground.given] == deliveries[:k]
+    assert sent.playground.given == deliveries[:k]
 
 
 def test_a_message_that_breaks_a_promise_is_not_begun_and_spoils_nothing() -> None:
@@ -538,7 +556,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("error", [TransportError("connection reset"), DeadlinePassed("late")], ids=["reset", "late"])
+@pytest.mark.parametrize(
+    "error", [TransportError("connection reset"), DeadlinePassed("late")], ids=["reset", "late"]
+)
 @pytest.mark.parametrize(("offers", "protocol", "n"), CASES)
 def test_nothing_is_lost_or_doubled_when_request_n_fails(
     offers: str, protocol: str, n: int, error: Exception
@@ -570,9 +590,13 @@ def test_the_outcomes_are_honest_wherever_the_caller_leaves(offers: str, protoco
     server = ModelServer(protocol, OFFERS[offers])
     playground = Playground({MX: server}, deliveries=deliveries, faults=[Fault(n, None)])
     courier = Courier(TargetConfig(targets=[MX], protocol=protocol))
-    with pytest.raises(Abandoned):
+
+    def both() -> None:
         playground.run(courier.delivering_many(3))
         playground.run(courier.leaving())
+
+    with pytest.raises(Abandoned):
+        both()
     honest(Sent(deliveries, server, ModelServer(), playground))
     settled = {id(delivery) for delivery in playground.given}
     assert all(o.status is D for each in deliveries if id(each) in settled for o in each.outcomes)

@@ -292,7 +292,8 @@ class Conversation(RuleBasedStateMachine):
                 return
         else:
             last = command.kind is COMMANDS["BDAT-LAST"].kind or isinstance(command, EndOfContent)
-            assert not (last and self.protocol is LMTP and self.accepted)
+            # One answer for everybody is one that began before the end, and nothing comes after it.
+            assert not (last and self.protocol is LMTP and self.accepted) or self.conn.closed
         self.sent.popleft()
         self.note(command, event)
 
@@ -329,6 +330,10 @@ class Conversation(RuleBasedStateMachine):
     @invariant()
     def the_cursors_meet_when_nothing_is_outstanding(self) -> None:
         assert self.conn.state is self.conn.ahead or self.conn.outstanding
+
+    @invariant()
+    def what_is_offered_is_what_was_said_last(self) -> None:
+        assert self.conn.capabilities == self.offered or self.over
 
     @invariant()
     def what_is_over_is_closed(self) -> None:

@@ -166,6 +166,14 @@ def test_a_command_keeps_the_row_under_which_it_was_sent(digits: str, then: Stat
     assert machine.state is machine.ahead is then
 
 
+def test_a_recipient_can_be_the_first_one_accepted_although_another_was_named_before() -> None:
+    machine = reach(State.READY)
+    flight = [(command, machine.send(command)) for command in (MAIL, RCPT, RCPT)]
+    for (command, row), digit in zip(flight, (2, 5, 2), strict=True):
+        machine.answered(command, row, digit, outstanding=True)
+    assert machine.state is State.RCPT
+
+
 def test_the_second_cursor_waits_for_the_last_answer() -> None:
     machine = reach(State.READY)
     flight = [(command, machine.send(command)) for command in (MAIL, RCPT)]

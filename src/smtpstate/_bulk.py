@@ -11,7 +11,7 @@ from smtpstate._errors import DeadlinePassed, RemoteProtocolError, TransportErro
 from smtpstate._exchange import begin
 from smtpstate._link import Closing, Link
 from smtpstate._plan import NO_EIGHT_BIT, Plan, plan_for
-from smtpstate._reader import NotSevenBit
+from smtpstate._reader import NotSevenBit, cause_of
 from smtpstate._requests import Clock, Give, Queue, Steps, Take
 from smtpstate._split import next_batch
 from smtpstate._transaction import Spoiled, Transaction
@@ -120,7 +120,7 @@ class _Bulk:
     def stop(self, error: Exception) -> None:
         """Take no more, since something of the caller's own failed."""
         self._ended = True
-        self._failure = self._failure or error
+        self._failure = self._failure or cause_of(error)
 
     def give_back(self) -> Steps[None]:
         """Give back the oldest deliveries, as far as they are settled."""
@@ -209,7 +209,7 @@ class _Bulk:
         except Exception as error:  # the caller's own, such as a source that failed
             running.spoilt = True
             self.stop(error)
-            transaction.lost(error)
+            transaction.lost(cause_of(error))
             self.link_failed(link, error)
         else:
             link.reused = False  # it has answered since
@@ -234,20 +234,18 @@ class _Bulk:
             link = yield from courier.session_at(endpoint, delivery, recipients, ending, clock, running.ends)
             if link is not None:
                 return link
-            if courier.link is not None:
-                delivery.tried(ending.attempt(courier.link, clock() - running.begun))
+            assert courier.link is not None
+            delivery.tried(ending.attempt(courier.link, clock() - running.begun))
         return None
 
     def advance(self) -> Steps[None]:
         """Send what waits, and hear what comes next."""
         link = self._courier.link
-        if link is None or link.broken:
-            return
+        assert link is not None
         link.ends_at(self._running[0].ends)
         try:
             yield from link.flush()
-            if link.conn.outstanding:
-                yield from link.hear()
+            yield from link.hear()
         except (Closing, Spoiled, TransportError, RemoteProtocolError) as failure:
             self.link_failed(link, failure)
 

@@ -8,10 +8,12 @@ from smtpstate._config import TargetConfig
 from smtpstate._delivery import Attempt, Delivery, Fate
 from smtpstate._errors import DeadlinePassed, RemoteProtocolError, TransportError
 from smtpstate._exchange import exchange
+from smtpstate._fates import fate_of_failure
 from smtpstate._link import Closing, Link
+from smtpstate._login import LoginFailed
 from smtpstate._outcomes import Phase, Status
 from smtpstate._plan import NO_EIGHT_BIT, Plan, plan_for
-from smtpstate._reader import NotSevenBit, Reader
+from smtpstate._reader import NotSevenBit, Reader, SourceFailed, cause_of
 from smtpstate._replies import Reply
 from smtpstate._requests import Steps
 from smtpstate._session import Refused, present_client
@@ -100,7 +102,10 @@ def transact(
     presented = yield from present(delivery, batch, link, ending, config)
     if not presented:
         return batch if link.stale else []
-    plan = yield from plan_for(link, delivery.envelope, reader, batch)
+    try:
+        plan = yield from plan_for(link, delivery.envelope, reader, batch)
+    except SourceFailed as failed:
+        raise failed.cause from None
     note_lacks(delivery, link, plan)
     if not plan.recipients:
         return []
@@ -123,9 +128,9 @@ def transact(
         transaction.settle_rest(lacking(link, NO_EIGHT_BIT))
         link.failed(error)
     except Exception as error:  # the caller's own, such as a source that failed
-        transaction.lost(error)
-        link.failed(error)
-        raise
+        transaction.lost(cause_of(error))
+        link.failed(cause_of(error))
+        raise cause_of(error) from None
     link.reused = False
     delivery.under_way(None)
     return transaction.too_many
@@ -137,6 +142,13 @@ def present(
     """Name the client for whom we relay, and return whether the connection is still of use."""
     try:
         note = yield from present_client(link, config, delivery.envelope.client)
+    except LoginFailed as failure:
+        link.broken = True
+        fate = fate_of_failure(link, failure)
+        ending.take_fate(fate)
+        for index in batch:
+            delivery.settle(index, fate)
+        return False
     except (Closing, Refused, TransportError, RemoteProtocolError) as failure:
         link.failed(failure)
         ending.take(failure)

@@ -86,73 +86,73 @@ def checking(
     login = None
     if config.auth.is_on and not (forward and credentials is None):
         login = Login(config.auth, credentials if forward else None, nonce)
-    return Dialogue(lambda clock: _check(_Visitor(config, endpoint, trace, clock), login))
+    return Dialogue(lambda clock: _check(config, endpoint, login, trace, clock))
 
 
-def _check(visitor: _Visitor, login: Login | None) -> Steps[Report]:
+def _check(
+    config: TargetConfig, endpoint: Endpoint, login: Login | None, trace: Trace | None, clock: Clock
+) -> Steps[Report]:
     """Go down the ladder of TLS as a delivery would, and further for a look at a certificate."""
-    ladder = visitor.ladder
+    ladder = Ladder(config, endpoint)
     rung = ladder.top
-    report, failure = yield from visitor.visit(rung, login)
-    why = _tls_failure(failure)
-    while isinstance(failure, TlsBroke):
-        below = ladder.below(rung, failure.cause)
-        if below is None:
-            break
-        rung = below
-        report, failure = yield from visitor.visit(rung, login)
-    if rung is Rung.VERIFIED and isinstance(why, TlsFailed) and why.certificate:
-        seen, _ = yield from visitor.visit(Rung.UNVERIFIED, None)
-        if seen.tls is not None:
-            report = replace(seen, verdict=report.verdict, phase=report.phase, reply=report.reply)
-    return replace(report, tls_failure=None if why is None else str(why))
-
-
-@final
-class _Visitor:
-    """Who connects to the endpoint, once or several times."""
-
-    def __init__(self, config: TargetConfig, endpoint: Endpoint, trace: Trace | None, clock: Clock) -> None:
-        self.ladder = Ladder(config, endpoint)
-        self._config = config
-        self._endpoint = endpoint
-        self._trace = trace
-        self._clock = clock
-        timeout = config.transaction_timeout
-        self._ends = None if timeout is None else clock() + timeout
-
-    def visit(self, rung: Rung, login: Login | None) -> Steps[tuple[Report, Exception | None]]:
-        """Open a session, say NOOP, and leave; return what was seen, and what failed."""
+    timeout = config.transaction_timeout
+    ends = None if timeout is None else clock() + timeout
+    why: Exception | None = None  # there was no verified TLS, at first
+    result: Report | None = None  # what a delivery would come to
+    while True:
         seen: list[TraceEvent] = []
-        link = self._new_link(seen)
-        failed: Exception | None = None
+        link = _link(config, endpoint, clock, ends, _both(seen.append, trace))
+        failure: Exception | None = None
         try:
-            yield from open_session(link, self._config, rung, login)
+            yield from open_session(link, config, rung, login)
             # A server that does not know NOOP is no worse for that.
             yield from link.ask(Noop())
-        except FAILURES as failure:
-            failed = failure
-            if not isinstance(failure, (Refused, NoTls, LoginFailed)):
-                link.failed(failure)
-        report = _report(link, seen, failed)
-        yield from say_goodbye(link, self._config)
-        return report, failed
+        except FAILURES as error:
+            failure = error
+            if not isinstance(error, (Refused, NoTls, LoginFailed)):
+                link.failed(error)
+        report = _report(link, seen, failure)
+        yield from say_goodbye(link, config)
+        if result is not None:
+            result = _with_sight(result, report)
+            break
+        why = why or _tls_failure(failure)
+        below = ladder.below(rung, failure.cause) if isinstance(failure, TlsBroke) else None
+        if below is None:
+            result = report
+            if rung is not Rung.VERIFIED or not isinstance(why, TlsFailed) or not why.certificate:
+                break
+            below, login = Rung.UNVERIFIED, None
+        rung = below
+    return replace(result, tls_failure=None if why is None else str(why))
 
-    def _new_link(self, seen: list[TraceEvent]) -> Link:
-        def watch(event: TraceEvent) -> None:
-            seen.append(event)
-            if self._trace is not None:
-                self._trace(event)
 
-        return Link(
-            self._endpoint,
-            self._config.speaks,
-            clock=self._clock,
-            timeouts=self._config.timeouts,
-            limits=self._config.limits,
-            trace=watch,
-            ends=self._ends,
-        )
+def _link(config: TargetConfig, endpoint: Endpoint, clock: Clock, ends: float | None, trace: Trace) -> Link:
+    return Link(
+        endpoint,
+        config.speaks,
+        clock=clock,
+        timeouts=config.timeouts,
+        limits=config.limits,
+        trace=trace,
+        ends=ends,
+    )
+
+
+def _both(first: Trace, second: Trace | None) -> Trace:
+    def watch(event: TraceEvent) -> None:
+        first(event)
+        if second is not None:
+            second(event)
+
+    return watch
+
+
+def _with_sight(report: Report, seen: Report) -> Report:
+    """Return a report with what was seen unverified, where that came as far as TLS."""
+    if seen.tls is None:
+        return report
+    return replace(seen, verdict=report.verdict, phase=report.phase, reply=report.reply)
 
 
 def _report(link: Link, seen: list[TraceEvent], failed: Exception | None) -> Report:

@@ -222,24 +222,21 @@ class Connection:
             LocalProtocolError: no handshake was due.
             RemoteProtocolError: octets came before the handshake.
         """
-        started = TlsStarted()
         if self._pending:
             raise LocalProtocolError(f"cannot begin TLS before {self._pending[-1].command.verb} is answered")
-        row = self._machine.send(started)
+        row = self._machine.send(TlsStarted())
         if self._parser.holds_octets:
             raise self._failed(_injected())
-        self._machine.answered(started, row, 2, outstanding=False)
+        self._machine.answered(TlsStarted(), row, 2, outstanding=False)
         self.capabilities = Capabilities()
 
     def _check_pipelining(self, command: Command) -> None:
         last = self._pending[-1].command
+        refusal = f"cannot send {command.verb} before {last.verb} is answered"
         if not last.pipelines:
-            raise LocalProtocolError(f"cannot send {command.verb} before {last.verb} is answered")
+            raise LocalProtocolError(refusal)
         if "PIPELINING" not in self.capabilities:
-            raise LocalProtocolError(
-                f"cannot send {command.verb} before {last.verb} is answered: "
-                "the server does not offer PIPELINING"
-            )
+            raise LocalProtocolError(f"{refusal}: the server does not offer PIPELINING")
 
     def _end(self, command: EndOfContent, row: Row) -> bytes:
         wire = self._encoder.finish()
@@ -264,8 +261,7 @@ class Connection:
         can be passed on as it is.
 
         Raises:
-            LocalProtocolError: much was given before, and ``next_event`` was not
-                called until it returned ``NEED_DATA``.
+            LocalProtocolError: much was given before that ``next_event`` has not told of.
         """
         if not data:
             self._ended = True
@@ -279,8 +275,7 @@ class Connection:
         """Return the next thing that has fully happened, matched to its command.
 
         A reply is matched by counting, never by its code or text (RFC 2920 §3.1).
-        After ``ServiceClosing`` or an early ``MessageAnswered`` the connection is
-        over, and whatever the server still sends is dropped.
+        After ``ServiceClosing`` or an early ``MessageAnswered`` nothing more is heard.
 
         Raises:
             RemoteProtocolError: the octets are no reply, exceed the limits, or
@@ -378,12 +373,17 @@ class Connection:
             raise RemoteProtocolError(f"AUTH has more than {self._limits.challenges} challenges", reply)
 
     def _unasked(self, reply: Reply) -> Event:
-        if self._machine.state is State.DATA and reply.digit in (4, 5):
-            # The server refuses the message while it is being sent. If its end left meanwhile,
-            # nobody knows whether that will be answered too.
+        if self._machine.state is not State.DATA or reply.digit not in (4, 5):
+            raise RemoteProtocolError("a reply came that nobody had asked for", reply)
+        # The server refuses the message while it is being sent.
+        if not self._pending:
             self._over()
             return MessageAnswered(reply, EndOfContent(), early=True)
-        raise RemoteProtocolError("a reply came that nobody had asked for", reply)
+        # Its end left meanwhile, and nobody knows whether that will be answered too.
+        self._accepted.clear()
+        self._pop(self._pending[0], reply.digit)
+        self._failed(RemoteProtocolError("the message was refused before its end"))
+        return MessageAnswered(reply, EndOfContent())
 
 
 def _check_class(kind: type[Command], reply: Reply) -> None:

@@ -136,6 +136,7 @@ class Courier:
         """Return a session at an endpoint, idle before or new; None if there is none to be had."""
         idle = yield from self.take_idle(endpoint, delivery, clock, ends)
         if idle is not None:
+            delivery.on_the_way(unfinished(delivery, idle, recipients))
             return idle
         login = self.login_for(delivery)
         ladder = Ladder(self._config, endpoint)
@@ -144,7 +145,7 @@ class Courier:
             begun = clock()
             yield from self.leave()
             link = self._link = self._new_link(endpoint, clock, ends)
-            delivery.under_way(unfinished(delivery, link, recipients))
+            delivery.on_the_way(unfinished(delivery, link, recipients))
             try:
                 yield from open_session(link, self._config, rung, login)
             except FAILURES as failure:
@@ -161,11 +162,9 @@ class Courier:
                 if fate.moves == "connect":
                     self._memory.failed(endpoint, clock())
             else:
-                delivery.under_way(None)
                 ending.clear()
                 self._memory.reached(endpoint)
                 return link
-        delivery.under_way(None)
         return None
 
     def give_up(self, link: Link, failure: Exception) -> Fate:

@@ -91,6 +91,7 @@ class Delivery:
 
     __slots__ = (
         "_attempts",
+        "_connected",
         "_fates",
         "_notes",
         "_pending",
@@ -122,6 +123,8 @@ class Delivery:
         self._reader = Reader(self.message)
         # What the undecided recipients of a transaction under way would become if it were lost now.
         self._pending: Callable[[int], Fate | None] | None = None
+        # The same for those who are not part of a transaction yet.
+        self._connected: Callable[[int], Fate | None] | None = None
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
@@ -176,6 +179,10 @@ class Delivery:
         """Name who knows what recipients would become if everything stopped now; None if nobody."""
         self._pending = pending
 
+    def on_the_way(self, connected: Callable[[int], Fate | None] | None) -> None:
+        """Name who knows the same of recipients that no transaction is under way for."""
+        self._connected = connected
+
     def reader(self) -> Reader | None:
         """Return a reading of the message from its start, or None if it can be had no more."""
         if self._reader.begun:
@@ -192,7 +199,8 @@ class Delivery:
     def _fate(self, index: int) -> Fate:
         # Of those that are settled, the pending know nothing.
         pending = self._pending(index) if self._pending else None
-        return pending or self._fates[index] or _NOTHING
+        connected = self._connected(index) if self._connected else None
+        return pending or self._fates[index] or connected or _NOTHING
 
     def is_settled(self, index: int) -> bool:
         """Return whether anything is known of a recipient yet."""

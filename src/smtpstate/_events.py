@@ -100,7 +100,7 @@ class MessageAnswered(Answered):
     its end, or with no recipient standing.
     """
 
-    early: bool = False  #: it began to come before the end of the message was sent; the connection is over
+    early: bool = False  #: it came before the end of the message was sent; the connection is over
 
 
 @final

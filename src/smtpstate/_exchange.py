@@ -23,7 +23,10 @@ def exchange(link: Link, transaction: Transaction, plan: Plan) -> Steps[None]:
         Exception: whatever the caller's source raises.
     """
     yield from begin(link, transaction, plan)
-    yield from settle(link)
+    yield from link.flush()
+    while link.conn.outstanding:
+        # Nobody's fate hangs on what comes once all are settled.
+        yield from link.hear(link.patience if transaction.complete else None)
     transaction.tell_progress(plan.reader)
 
 
@@ -152,7 +155,7 @@ def send_content(link: Link, transaction: Transaction, reader: Reader) -> Steps[
         if block:
             link.submit(Content(block))
         if not reader.ended:
-            yield from link.flush()
+            yield from link.flush(heed=True)
             transaction.tell_progress(reader)
             yield from link.glance()  # a server may refuse long before the end
     link.submit(EndOfContent(), transaction.hear_final)

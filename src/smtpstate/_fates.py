@@ -28,8 +28,6 @@ def fate_of_failure(link: Link, failure: Exception) -> Fate:
     if isinstance(failure, LoginFailed):
         status = Status.REJECTED if failure.final else Status.DEFERRED
         return _fate(link, failure.reply, status=status, moves="auth")
-    if isinstance(failure, TlsBroke) and isinstance(failure.cause, Closing):
-        failure = failure.cause
     if isinstance(failure, Refused):
         return _fate(link, failure.reply)
     if isinstance(failure, Closing):
@@ -40,7 +38,9 @@ def fate_of_failure(link: Link, failure: Exception) -> Fate:
         return _fate(link, Reply.made_here(454, f"4.7.5 {failure}"))
     if isinstance(failure, TlsBroke):
         # RFC 3463 §3.8: 7.5 cryptographic failure
-        return _fate(link, Reply.made_here(454, f"4.7.5 TLS failed: {failure.cause}"), error=failure.cause)
+        return _fate(
+            link, Reply.made_here(454, f"4.7.5 TLS failed: {failure.cause}"), error=_told(failure.cause)
+        )
     return _fate(link, Reply.made_here(421, f"{_network_code(link, failure)} {failure}"), error=failure)
 
 
@@ -68,6 +68,10 @@ def _fate(
     return Fate(
         status=status, reply=reply, phase=link.phase, endpoint=link.endpoint, error=error, moves=moves
     )
+
+
+def _told(cause: Exception) -> Exception | None:
+    return None if isinstance(cause, Closing) else cause  # which is nobody else's business
 
 
 def _network_code(link: Link, failure: Exception) -> str:

@@ -4,18 +4,36 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, final
 
 from smtpstate._commands import Bdat, Command, EndOfContent, Protocol
 from smtpstate._config import Timeouts
 from smtpstate._connection import Connection
 from smtpstate._endpoints import Endpoint
-from smtpstate._errors import RemoteProtocolError, TransportError
-from smtpstate._events import NEED_DATA, Answered, ConnectionEnded, MessageAnswered, ServiceClosing
+from smtpstate._errors import DeadlinePassed, RemoteProtocolError, TransportError
+from smtpstate._events import (
+    NEED_DATA,
+    Answered,
+    ConnectionEnded,
+    Event,
+    MessageAnswered,
+    NeedData,
+    ServiceClosing,
+)
 from smtpstate._limits import Limits
 from smtpstate._outcomes import Phase
 from smtpstate._replies import Reply
-from smtpstate._requests import Clock, Connected, Negotiated, Poll, Receive, Send, Steps
+from smtpstate._requests import (
+    Clock,
+    Connected,
+    Negotiated,
+    Poll,
+    Receive,
+    Send,
+    SendInterrupted,
+    Steps,
+)
 from smtpstate._trace import Failed, Received, Sent, Trace, TraceEvent
 
 if TYPE_CHECKING:
@@ -75,6 +93,7 @@ class Link:
         "pipelining",
         "requested",
         "reused",
+        "secrets",
         "stale",
         "submitted",
         "tls",
@@ -100,6 +119,7 @@ class Link:
         self.connected: Connected | None = None
         self.tls: Negotiated | None = None
         self.login: Login | None = None  #: who we are on it
+        self.secrets: tuple[bytes, ...] = ()  #: what no reply may be shown with
         self.client: tuple[tuple[str, str], ...] = ()  #: whom we speak for since XCLIENT
         self.heard: int = 0  #: whole replies so far
         self.phase: Phase = Phase.CONNECT
@@ -239,8 +259,8 @@ class Link:
             yield from self.flush()
             yield from self.hear()
 
-    def flush(self, timeout: float | None = None) -> Steps[None]:
-        """Send all that was submitted.
+    def flush(self, timeout: float | None = None, *, heed: bool = False) -> Steps[None]:
+        """Send all that was submitted; with ``heed`` only as long as the server keeps silent.
 
         Raises:
             TransportError: it could not be sent. What the server had said by then
@@ -249,11 +269,18 @@ class Link:
         """
         if not self._out:
             return
+        if self._cap is not None and self._clock() >= self._cap:
+            # What is not sent yet is certain not to be delivered.
+            raise DeadlinePassed("the deadline passed")
         data = b"".join(self._out)
         self._out.clear()
         self.requested = self.submitted
         try:
-            yield from Send(data, self.deadline(timeout or self._timeouts.command))
+            yield from Send(data, self.deadline(timeout or self._timeouts.command), heed)
+        except SendInterrupted:
+            self._since = self._clock()
+            yield from self.hear()  # sending is over, and this says why
+            raise
         except TransportError:
             yield from self._hear_last_words()
             raise
@@ -303,9 +330,8 @@ class Link:
 
     def _dispatch(self) -> bool:
         """Tell the listeners all that has happened, and return whether anything has."""
-        conn = self.conn
         heard = False
-        while (event := conn.next_event()) is not NEED_DATA:
+        while (event := self._next_event()) is not NEED_DATA:
             heard = True
             if isinstance(event, Answered):
                 self._tell(event)
@@ -318,6 +344,18 @@ class Link:
         if heard:
             self._since = self._clock()
         return heard
+
+    def _next_event(self) -> Event | NeedData:
+        try:
+            event = self.conn.next_event()
+        except RemoteProtocolError as error:
+            if error.reply is None or not self.secrets:
+                raise
+            raise RemoteProtocolError(str(error), error.reply.masking(self.secrets)) from None
+        if self.secrets and isinstance(event, (Answered, ServiceClosing)):
+            # Some servers repeat what they did not understand.
+            return replace(event, reply=event.reply.masking(self.secrets))
+        return event
 
     def _tell(self, event: Answered) -> None:
         self.heard += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -69,13 +70,15 @@ def authenticate(link: Link, config: TargetConfig, login: Login) -> Steps[None]:
             Reply.made_here(454, "4.7.11 no credential is sent without TLS to a verified server")
         )
     exchange = _exchange(link, login)
-    answer = yield from link.ask(AuthBegin(exchange.mechanism, exchange.initial()))
+    initial = exchange.initial()
+    hide(link, login, initial)
+    answer = yield from link.ask(AuthBegin(exchange.mechanism, initial))
     challenges = 0
     while isinstance(answer, Challenged):
         challenges += 1
         if challenges > config.limits.challenges:
             raise RemoteProtocolError(f"more than {config.limits.challenges} challenges", answer.reply)
-        answer = yield from _respond(link, exchange, answer)
+        answer = yield from _respond(link, login, exchange, answer)
     if not isinstance(answer, Authenticated):
         # RFC 4954 §4 allows another try; a weaker mechanism would only give the password away.
         final = login.credentials is not None and answer.reply.digit == 5
@@ -84,6 +87,18 @@ def authenticate(link: Link, config: TargetConfig, login: Login) -> Steps[None]:
         raise RemoteProtocolError("the server let us in before it had proved itself", answer.reply)
     link.login = login
     link.trace(LoggedIn, f"{login.user or 'as the certificate says'} by {exchange.mechanism}")
+
+
+def hide(link: Link, login: Login, response: bytes | None) -> None:
+    """Let no reply be shown with what has been sent: some servers repeat it."""
+    secrets = {
+        secret.encode() for secret in (login.auth.password, login.auth.token) if isinstance(secret, str)
+    }
+    if login.credentials is not None:
+        secrets.add(login.credentials.password.encode())
+    encoded = {b64encode(secret) for secret in (*secrets, response or b"")}
+    # The longest first, or what is left of it could still be read.
+    link.secrets = tuple(sorted({*link.secrets, *secrets, *encoded} - {b""}, key=len, reverse=True))
 
 
 def _exchange(link: Link, login: Login) -> SaslExchange:
@@ -95,7 +110,7 @@ def _exchange(link: Link, login: Login) -> SaslExchange:
             auth.kind,
             offered,
             user=login.user,
-            secret=_secret(login, offered),
+            secret=_secret(link, login, offered),
             nonce=login.nonce() if login.nonce else "",
             tls=link.tls,
             host=link.endpoint.host or None,
@@ -105,16 +120,18 @@ def _exchange(link: Link, login: Login) -> SaslExchange:
         raise LoginFailed(Reply.made_here(454, f"4.7.0 {missing}")) from None
 
 
-def _secret(login: Login, offered: Sequence[str]) -> str:
+def _secret(link: Link, login: Login, offered: Sequence[str]) -> str:
     if login.credentials is not None:
         return login.credentials.password
     # A token is asked for only where it can be used: asking may cost something.
     if login.auth.token and not set(METHODS[login.auth.kind]).isdisjoint(offered):
-        return login.auth.ask_token()
+        token = login.auth.ask_token()
+        link.secrets = (*link.secrets, token.encode(), b64encode(token.encode()))
+        return token
     return login.auth.password
 
 
-def _respond(link: Link, exchange: SaslExchange, challenge: Challenged) -> Steps[Answered]:
+def _respond(link: Link, login: Login, exchange: SaslExchange, challenge: Challenged) -> Steps[Answered]:
     try:
         text = decode_challenge(b"".join(challenge.reply.lines))
         try:
@@ -129,4 +146,5 @@ def _respond(link: Link, exchange: SaslExchange, challenge: Challenged) -> Steps
         answer = yield from link.ask(AuthAbort())
         link.broken = True
         raise LoginFailed(Reply.made_here(454, f"4.7.0 {failure}"), detail=str(answer.reply)) from None
+    hide(link, login, response)
     return (yield from link.ask(AuthResponse(response)))

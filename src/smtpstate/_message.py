@@ -107,10 +107,11 @@ def _is_readable(source: Readable | Callable[[], Readable]) -> TypeGuard[Readabl
 class Source:
     """One reading of a message, from its start; each reading has its own."""
 
-    __slots__ = ("message",)
+    __slots__ = ("message", "owned")
 
-    def __init__(self, message: Message) -> None:
+    def __init__(self, message: Message, *, owned: bool = False) -> None:
         self.message: Message = message
+        self.owned: bool = owned  #: a callable made it for this reading: who reads it also closes it
 
     def __repr__(self) -> str:
         return f"<Source of {type(self.message.open).__name__}>"

@@ -26,7 +26,7 @@ def written(message: MimeMessage, *, utf8: bool = False, seven_bit: bool = False
     cte_type = "7bit" if seven_bit else "8bit"
     policy = message.policy.clone(linesep="\r\n", mangle_from_=False, cte_type=cte_type)
     if isinstance(policy, EmailPolicy):
-        policy = policy.clone(utf8=utf8)
+        policy = policy.clone(utf8=utf8, refold_source="none" if is_signed(message) else "long")
     buffer = BytesIO()
     BytesGenerator(buffer, policy=policy).flatten(message)
     return buffer.getvalue()
@@ -47,7 +47,27 @@ def needs_utf8(message: MimeMessage) -> bool:
 
 
 def can_be_rewritten(message: MimeMessage) -> bool:
-    """Return whether parts may be re-encoded: not where a signature covers their octets."""
-    return "DKIM-Signature" not in message and all(
-        part.get_content_type() != "multipart/signed" for part in message.walk()
+    """Return whether parts may be re-encoded without loss.
+
+    Not where a signature covers their octets, nor where the octets of a text
+    are not in the encoding that they are said to be in.
+    """
+    return not is_signed(message) and all(_is_what_it_says(part) for part in message.walk())
+
+
+def is_signed(message: MimeMessage) -> bool:
+    """Return whether a signature covers the octets of the message."""
+    return "DKIM-Signature" in message or any(
+        part.get_content_type() == "multipart/signed" for part in message.walk()
     )
+
+
+def _is_what_it_says(part: MimeMessage) -> bool:
+    octets = None if part.is_multipart() else part.get_payload(decode=True)
+    if not isinstance(octets, bytes) or octets.isascii():
+        return True
+    try:
+        octets.decode(part.get_content_charset() or "ascii")
+    except (LookupError, UnicodeError):
+        return part.get_content_maintype() != "text"
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from email.message import Message as MimeMessage
@@ -17,6 +18,9 @@ from smtpstate._mime import can_be_rewritten, needs_utf8, written
 from smtpstate._reader import Reader
 from smtpstate._replies import Reply
 from smtpstate._requests import Steps
+
+# An empty line, whatever ends lines in this message.
+_HEADER_END = re.compile(rb"(?:\A|\r\n|\r(?!\n)|(?<!\r)\n)(?:\r\n|\r|\n)")
 
 _NO_UTF8 = Reply.made_here(553, "5.6.7 the address needs SMTPUTF8, which the server does not offer")
 _NO_UTF8_HEADER = Reply.made_here(554, "5.6.7 the header needs SMTPUTF8, which the server does not offer")
@@ -161,8 +165,9 @@ def _asked_of_mail(link: Link, envelope: Envelope, plan: Plan) -> Reply | None:
 def _body(link: Link, plan: Plan) -> Steps[Reply | None]:
     """Plan the message itself: SIZE, BODY and SMTPUTF8 for its header."""
     message = plan.reader.message
-    if isinstance(message.open, MimeMessage):
-        plan.reader = plan.reader.rewritten(_mime_form(link, message.open))
+    mime = plan.reader.mime
+    if mime is not None:
+        plan.reader = plan.reader.rewritten(_mime_form(link, mime))
     first = yield from plan.reader.peek()
     whole = plan.reader.whole
     if whole is not None:
@@ -188,6 +193,7 @@ def _body(link: Link, plan: Plan) -> Steps[Reply | None]:
 
 def _eight_bit(link: Link, plan: Plan, whole: bytes | None) -> Reply | None:
     declared = plan.reader.message.eight_bit
+    plan.reader.refuse_eight_bit(False)
     needed: bool | None = declared if isinstance(declared, bool) else None
     if needed is None and whole is not None:
         needed = not whole.isascii()
@@ -199,7 +205,7 @@ def _eight_bit(link: Link, plan: Plan, whole: bytes | None) -> Reply | None:
     elif declared != "send":
         if needed:
             return NO_EIGHT_BIT
-        plan.reader.refuse_eight_bit()
+        plan.reader.refuse_eight_bit(True)
     return None
 
 
@@ -209,22 +215,27 @@ def _mime_form(link: Link, message: MimeMessage) -> bytes:
     octets = written(message, utf8=utf8 or needs_utf8(message))
     if octets.isascii() or link.offers("8BITMIME") or not can_be_rewritten(message):
         return octets
-    return written(message, utf8=utf8 or needs_utf8(message), seven_bit=True)
+    try:
+        return written(message, utf8=utf8 or needs_utf8(message), seven_bit=True)
+    except (LookupError, UnicodeError):  # an encoding that is none, or not the text's
+        return octets
 
 
 def _header_is_utf8(start: bytes) -> bool:
     """Return whether the header holds UTF-8 beyond ASCII (RFC 6532 §3.2); other octets are merely 8bit."""
     if start.isascii():
         return False
-    ends = [end for mark in (b"\n\n", b"\r\n\r\n", b"\r\r") if (end := start.find(mark)) >= 0]
-    header = start[: min(ends)] if ends else start
+    end = _HEADER_END.search(start)
+    header = start[: end.start()] if end else start
+    if b":" not in (header.splitlines() or [b""])[0]:
+        return False  # there is no header at all
     if header.isascii():
         return False
     try:
         header.decode()
     except UnicodeDecodeError as error:
         # cut in the middle of a character at the end of the block is no fault of the header
-        return not ends and error.end == len(header) and error.start >= len(header) - 3
+        return end is None and error.end == len(header) and error.start >= len(header) - 3
     return True
 
 

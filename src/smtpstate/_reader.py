@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from email.message import Message as MimeMessage
-from typing import final
+from typing import TYPE_CHECKING, final
 
 from smtpstate._content import StrictLineEnds
 from smtpstate._errors import LocalProtocolError
@@ -11,8 +11,24 @@ from smtpstate._message import Message, Source
 from smtpstate._mime import written
 from smtpstate._requests import Pull, Steps
 
+if TYPE_CHECKING:
+    from smtpstate._message import Readable
+
 #: Octets read and sent at a time.
 BLOCK = 65536
+
+
+class SourceFailed(Exception):
+    """The caller's source raised ``cause``, which is the caller's to see; never leaves the core."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+def cause_of(error: Exception) -> Exception:
+    """Return what the caller is to see of ``error``."""
+    return error.cause if isinstance(error, SourceFailed) else error
 
 
 class NotSevenBit(Exception):
@@ -28,13 +44,14 @@ class Reader:
         "_data",
         "_held",
         "_opened",
+        "_readable",
         "_refuse_eight_bit",
-        "seen",
         "_source",
         "_strict",
         "begun",
         "ended",
         "message",
+        "seen",
     )
 
     def __init__(self, message: Message) -> None:
@@ -44,6 +61,7 @@ class Reader:
         self._data: bytes | None = None  # the whole message, where it is in memory
         self._at = 0
         self._opened = False
+        self._readable: Readable | None = None
         self._source: Source | None = None
         self._held = bytearray()  # pulled and not yet read
         self.seen: int = 0  #: octets that have been read
@@ -57,9 +75,15 @@ class Reader:
         reader._opened = True
         return reader
 
-    def refuse_eight_bit(self) -> None:
-        """Stop at the first octet beyond ASCII: the server cannot take it."""
-        self._refuse_eight_bit = True
+    def refuse_eight_bit(self, refuse: bool) -> None:
+        """Say whether to stop at the first octet beyond ASCII, since the server cannot take it."""
+        self._refuse_eight_bit = refuse
+
+    @property
+    def mime(self) -> MimeMessage | None:
+        """The message object, where the message is one, or a callable that returned one."""
+        readable = self._resolved()
+        return readable if isinstance(readable, MimeMessage) else None
 
     @property
     def total(self) -> int | None:
@@ -102,7 +126,7 @@ class Reader:
             LocalProtocolError: the message breaks a promise: its size, its
                 line ends, that it is 7bit.
             NotSevenBit: it is 8bit, and the server cannot take that.
-            Exception: whatever the caller's source raises.
+            SourceFailed: the caller's source raised something.
         """
         yield from self._prepare()
         self.begun = True
@@ -134,19 +158,27 @@ class Reader:
             self._opened = True
             self._open()
         while self._source is not None and len(self._held) < BLOCK:
-            chunk = yield from Pull(self._source)
+            try:
+                chunk = yield from Pull(self._source)
+            except Exception as error:
+                raise SourceFailed(error) from error
             if not chunk:
                 self._source = None
             self._held += chunk
 
     def _open(self) -> None:
-        readable = self.message.opened()
+        readable = self._resolved()
         if isinstance(readable, MimeMessage):
             self._data = written(readable)
         elif isinstance(readable, (bytes, bytearray, memoryview)):
             self._data = bytes(readable)
         else:
-            self._source = Source(Message(readable))
+            self._source = Source(Message(readable), owned=readable is not self.message.open)
+
+    def _resolved(self) -> Readable:
+        if self._readable is None:
+            self._readable = self.message.opened()
+        return self._readable
 
     def _check(self, block: bytes, *, ended: bool, seen: int, strict: StrictLineEnds | None) -> None:
         if strict is not None:

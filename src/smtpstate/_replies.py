@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import final
 
@@ -75,6 +76,13 @@ class Reply:
     def text(self) -> str:
         """All lines as text; octets that are not UTF-8 become lone surrogates."""
         return "\n".join(line.decode("utf-8", "surrogateescape") for line in self.lines)
+
+    def masking(self, secrets: Iterable[bytes]) -> Reply:
+        """Return this reply with every one of ``secrets`` blotted out."""
+        lines = self.lines
+        for secret in secrets:
+            lines = tuple(line.replace(secret, b"****") for line in lines)
+        return self if lines == self.lines else Reply(self.code, lines, self.local)
 
     @property
     def visible_lines(self) -> tuple[str, ...]:

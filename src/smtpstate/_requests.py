@@ -18,6 +18,8 @@ from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final
 
+from smtpstate._errors import TransportError
+
 if TYPE_CHECKING:
     from smtpstate._delivery import Delivery
     from smtpstate._endpoints import Endpoint
@@ -28,6 +30,10 @@ T = TypeVar("T")
 
 #: Seconds on a clock that never goes back, such as ``time.monotonic``.
 Clock: TypeAlias = Callable[[], float]
+
+
+class SendInterrupted(TransportError):
+    """The server said something while a ``Send`` that was to heed it could not go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +107,17 @@ class Handshake(Request):
 @final
 @dataclass(frozen=True, slots=True)
 class Send(Request):
-    """Send ``data``; answered once the kernel has taken all of it."""
+    """Send ``data``; answered once the kernel has taken all of it.
+
+    With ``heed`` an adapter that must wait meanwhile should look now and then
+    for octets from the server: where some have come, or the end of the stream,
+    it gives up and fails this with ``SendInterrupted``. The octets stay for the
+    next ``Poll`` or ``Receive``.
+    """
 
     data: bytes = field(repr=False)
     deadline: float
+    heed: bool = False
 
     def __iter__(self) -> Steps[None]:
         yield self

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from smtpstate._commands import Ehlo, Helo, Lhlo, Protocol, Quit, Xclient, Xforward
+from smtpstate._commands import Ehlo, Helo, Lhlo, Protocol, Quit, Rset, Xclient, Xforward
 from smtpstate._config import TargetConfig
 from smtpstate._errors import RemoteProtocolError, TransportError
 from smtpstate._ladder import Ladder, Rung
@@ -58,6 +58,8 @@ def open_session(link: Link, config: TargetConfig, rung: Rung, login: Login | No
             yield from introduce_inside(link, config)
     if login is not None:
         yield from authenticate(link, config, login)
+    if link.conn.holds_octets:
+        raise RemoteProtocolError("octets came that nobody had asked for")
 
 
 def await_greeting(link: Link) -> Steps[None]:
@@ -126,6 +128,10 @@ def present_client(
     """
     if not client or link.client == client:
         return None
+    if link.conn.in_transaction:
+        answer = yield from link.ask(Rset())
+        if answer.reply.digit != 2:
+            raise RemoteProtocolError("RSET was refused", answer.reply)
     known = {name.upper() for name in link.conn.capabilities.get("XFORWARD", ())}
     attributes = tuple((name, value) for name, value in client if name in known)
     if attributes:
@@ -139,7 +145,10 @@ def present_client(
     if answer.reply.digit != 2:
         return f"the server refused XCLIENT: {answer.reply}"
     link.client = client
+    login, link.login = link.login, None
     yield from introduce(link, config)
+    if login is not None:  # the session has begun anew, and has forgotten who we are
+        yield from authenticate(link, config, login)
     return None
 
 

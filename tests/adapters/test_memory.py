@@ -24,11 +24,17 @@ def load() -> ModuleType:
 
 
 @pytest.mark.parametrize("way", ["data", "bdat"])
-def test_a_gibibyte_takes_no_more_memory_than_a_mebibyte(way: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_gibibyte_takes_no_more_memory_than_a_mebibyte(
+    way: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     peak_of = load().peak_of
     small, large = peak_of(way, 1), peak_of(way, 1024)
     with capsys.disabled():
-        print(f"\n{way}: peak memory {small:.1f} MiB for 1 MiB, {large:.1f} MiB for 1 GiB ", end="", file=sys.stderr)
+        print(
+            f"\n{way}: peak memory {small:.1f} MiB for 1 MiB, {large:.1f} MiB for 1 GiB ",
+            end="",
+            file=sys.stderr,
+        )
     assert abs(large - small) <= FLAT
 
 

@@ -109,9 +109,7 @@ _SETTINGS = (
     _flag(_ODD, "pipelining", "Use PIPELINING where it is offered.  [default: yes]"),
     _flag(_ODD, "chunking", "Use CHUNKING where it is offered.  [default: yes]"),
     _words(_ODD, "--ignore-keywords", "KEYWORDS", "EHLO keywords to be taken as not offered."),
-    _words(
-        _ODD, "--failed-endpoint-delay", "DURATION", "How long what failed is tried last.  [default: 10s]"
-    ),
+    _text(_ODD, "--failed-endpoint-delay", "DURATION", "How long what failed is tried last.  [default: 10s]"),
     _text(_ODD, "--idle-timeout", "DURATION", "How long an idle connection is kept.  [default: 30s]"),
     _text(_ODD, "--max-connections", "NUMBER", "Open at once.  [default: 10]"),
     _text(_ODD, "--max-messages", "NUMBER", "Over one connection.  [default: 100]"),

@@ -175,6 +175,7 @@ def _as_option(error: WrongSetting) -> str:
     """Return an error about a setting as one about the option that gives it."""
     if error.path == ("targets",):
         return error.reason
-    name = "_".join(error.path).replace("tls_client_", "tls_").replace("tls_client", "tls")
+    name = "_".join(error.path).replace("tls_client_", "tls_")
+    name = "auth_mechanism" if name == "auth" else name
     # A bare number is for those who write Python.
     return f"{_option(name)}: {error.reason.replace(', or a number of seconds', '')}"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from ssl import SSLContext
 
 from smtpstate._errors import TlsFailed, TransportError
-from smtpstate._requests import Connect, Connected, Handshake, Negotiated, Receive, Send
+from smtpstate._requests import Connect, Connected, Handshake, Negotiated, Receive, Send, SendInterrupted
 from smtpstate._tls import TlsClient
 from smtpstate_io._addresses import Address, reason, source_of
 from smtpstate_io._tls import Tls
@@ -16,6 +16,7 @@ from smtpstate_io._waits import Wait
 
 _BLOCK = 65536  # octets received at once, at most
 _HEAD_START = 0.25  # seconds before the next address is tried as well (RFC 8305 §5)
+_GLANCE = 0.5  # seconds between looks at what has come while sending is stuck
 _BUSY = Wait((), seconds=0.02)  # a unix socket whose queue is full cannot be waited for, only asked again
 
 
@@ -39,6 +40,7 @@ class Channel:
         self._racing: list[tuple[socket.socket, Address]] = []
         self._torn = False  # the kernel has taken only a part of what we send
         self._early: bytes | TransportError | None = None  # received before it was asked for
+        self._heard: bytes | None = None  # received while something was being sent, and not yet asked for
         self._readable = self._writable = _BUSY
         #: the answer to the request that was performed last
         self.answer: Connected | Negotiated | bytes | None = None
@@ -52,7 +54,7 @@ class Channel:
         if isinstance(request, Receive):
             return self._receive()
         if isinstance(request, Send):
-            return self._send(request.data)
+            return self._send(request)
         return self._handshake(request)
 
     def poll(self) -> bytes | None:
@@ -61,6 +63,9 @@ class Channel:
         Raises:
             TransportError: the network or TLS failed.
         """
+        if self._heard is not None:
+            heard, self._heard = self._heard, None
+            return heard
         tls = self._tls
         if tls is None:
             return self._arrived()
@@ -126,7 +131,7 @@ class Channel:
         sock, self._sock = self._sock, None
         tls, self._tls = self._tls, None
         torn, self._torn = self._torn, False
-        self._early = None
+        self._early = self._heard = None
         if sock is None:
             return
         try:
@@ -138,17 +143,19 @@ class Channel:
             sock.close()
 
     def _receive(self) -> Iterator[Wait]:
-        data = self.poll() if self._early is not None else None if self._tls is None else self._tls.read()
+        asked = self._early is not None or self._heard is not None
+        data = self.poll() if asked else None if self._tls is None else self._tls.read()
         while data is None:
             yield self._readable
             data = self.poll()
         self.answer = data
 
-    def _send(self, data: bytes) -> Iterator[Wait]:
-        yield from self._flush(data if self._tls is None else self._tls.seal(data))
+    def _send(self, request: Send) -> Iterator[Wait]:
+        data = request.data if self._tls is None else self._tls.seal(request.data)
+        yield from self._flush(data, heed=request.heed)
         self.answer = None
 
-    def _flush(self, octets: bytes) -> Iterator[Wait]:
+    def _flush(self, octets: bytes, *, heed: bool = False) -> Iterator[Wait]:
         rest = memoryview(octets)
         while rest:
             try:
@@ -160,8 +167,17 @@ class Channel:
                 raise TransportError(f"cannot send: {reason(error)}") from error
             if rest:
                 self._torn = True
-                yield self._writable
+                if heed:
+                    yield Wait(self._writable.sockets, to_write=True, seconds=_GLANCE)
+                    self._heed()
+                else:
+                    yield self._writable
         self._torn = False
+
+    def _heed(self) -> None:
+        self._heard = self.poll()
+        if self._heard is not None:
+            raise SendInterrupted("the other side has spoken meanwhile")
 
     def _handshake(self, request: Handshake) -> Iterator[Wait]:
         self._refuse_early_octets()

@@ -25,6 +25,13 @@ class _Readable(Protocol):
     def read(self, size: int, /) -> _Chunk: ...
 
 
+@runtime_checkable
+class _Closable(Protocol):
+    """A file that can be closed."""
+
+    def close(self) -> None: ...
+
+
 class Sources:
     """The source that is being read, one at a time."""
 
@@ -41,7 +48,7 @@ class Sources:
         if source is not self._source:
             self.close()
             self._source = source
-            self._pieces = pieces(source.message.opened())
+            self._pieces = pieces(source.message.opened(), owned=source.owned)
         assert self._pieces is not None
         return next(self._pieces, b"")
 
@@ -72,7 +79,7 @@ class AsyncSources:
             if isinstance(content, AsyncIterable):
                 self._async_pieces = async_pieces(content)
             else:
-                self._pieces = pieces(content)
+                self._pieces = pieces(content, owned=source.owned)
         if self._pieces is not None:
             return next(self._pieces, b"")
         assert self._async_pieces is not None
@@ -87,8 +94,12 @@ class AsyncSources:
         self._pieces = self._async_pieces = None
 
 
-def pieces(content: Readable) -> Generator[bytes, None, None]:
+def pieces(content: Readable, *, owned: bool = False) -> Generator[bytes, None, None]:
     """Yield all octets of ``content``, in pieces of 1 to 65536.
+
+    Args:
+        content: the message.
+        owned: close it at the end, if it is a file.
 
     Raises:
         LocalProtocolError: it cannot be read here, or is not made of octets.
@@ -101,7 +112,11 @@ def pieces(content: Readable) -> Generator[bytes, None, None]:
     elif isinstance(content, AsyncIterable) and not isinstance(content, Iterable):
         raise LocalProtocolError("an asynchronous message needs an asynchronous adapter")
     elif isinstance(content, _Readable):
-        yield from _read(content)
+        try:
+            yield from _read(content)
+        finally:
+            if owned and isinstance(content, _Closable):
+                content.close()
     else:
         yield from _each(content)
 

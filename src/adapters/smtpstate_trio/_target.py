@@ -7,8 +7,8 @@ from typing import final
 
 import trio
 
-from smtpstate_trio._wire import Wire
 from smtpstate_io import AsyncTarget
+from smtpstate_trio._wire import Wire
 
 
 @final

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Protocol, TypeAlias, final
 
 from smtpstate._errors import DeadlinePassed, TlsFailed, TransportError
-from smtpstate._requests import Handshake, Negotiated
+from smtpstate._requests import Handshake, Negotiated, SendInterrupted
 from smtpstate.testing._actions import (
     Action,
     Close,
@@ -156,11 +156,12 @@ class MemoryConnection:
                 return
             self.perform(actions)
 
-    def send(self, data: bytes, deadline: float) -> None:
+    def send(self, data: bytes, deadline: float, *, heed: bool = False) -> None:
         """Send ``data``.
 
         Raises:
             TransportError: the connection is broken.
+            SendInterrupted: the buffers are full, and the server has said something meanwhile.
             DeadlinePassed: the buffers are full and stay so.
         """
         self._spoken = True
@@ -175,6 +176,8 @@ class MemoryConnection:
         while data and self._ended is None:
             room = self._server_buffer - len(self._unread)
             if room <= 0:
+                if heed and (self._arrived or self._coming):
+                    raise SendInterrupted("the server has spoken meanwhile")
                 self._clock.wait_until(deadline)
                 raise DeadlinePassed("the server takes no more octets")
             self._unread += data[:room]

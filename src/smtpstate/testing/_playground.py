@@ -236,7 +236,7 @@ class Playground:
                 self._transcript.note(f"tls {request.server_name}")
                 return negotiated
             case Send():
-                self._send(request.data, request.deadline)
+                self._send(request.data, request.deadline, heed=request.heed)
                 return None
             case Receive():
                 return self._heard(self._connected.receive(request.deadline))
@@ -279,10 +279,10 @@ class Playground:
             return Connected(None, None)
         return Connected(request.source_address or self._local_address, "192.0.2.25")
 
-    def _send(self, data: bytes, deadline: float) -> None:
+    def _send(self, data: bytes, deadline: float, *, heed: bool = False) -> None:
         connection = self._connected
         self._transcript.client(data)
-        connection.send(data, deadline)
+        connection.send(data, deadline, heed=heed)
 
     def _heard(self, data: bytes | None) -> bytes | None:
         if data is not None:
