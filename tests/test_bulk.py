@@ -429,6 +429,14 @@ def test_a_client_that_cannot_be_named_spoils_nothing_that_is_under_way(k: int, 
     assert sent.statuses[4] is D
 
 
+@pytest.mark.parametrize("how", ["close", "421", "junk", "silence"])
+def test_a_client_that_cannot_be_named_on_a_new_connection_defers(how: str) -> None:
+    deliveries = [mail(0, client={"NAME": "c.example"}), mail(1)]
+    rules = [_HOW[how](on("XFORWARD"))]
+    sent = send(rules, "bdat", deliveries, more_offers=["XFORWARD NAME"])
+    assert sent.statuses == [F, D]
+
+
 # What the caller does.
 
 
@@ -461,6 +469,20 @@ def broken(octets: int) -> Iterator[bytes]:
     """Yield some octets and fail."""
     yield b"x" * octets
     raise Broken
+
+
+@pytest.mark.parametrize("octets", [0, 100, 200_000])
+def test_a_source_that_fails_as_networks_do_is_the_callers_own_all_the_same(octets: int) -> None:
+    def unreachable() -> Iterator[bytes]:
+        yield b"x" * octets
+        raise TransportError("the store of messages is gone")
+
+    deliveries = [mail(0), mail(1, unreachable()), mail(2)]
+    sent = send(
+        (), "data", deliveries, second_rules=(), raises=TransportError, failover={"connect", "transient"}
+    )
+    assert sent.statuses[:2] == [D, F]
+    assert sent.second.connections == []
 
 
 @OFFERED
@@ -520,7 +542,7 @@ def test_a_source_that_can_be_read_only_once_is_not_tried_again() -> None:
     deliveries = [mail(0, iter([MESSAGE])), mail(1)]
     sent = send(rules, "bdat", deliveries, second_rules=(), failover={"connect", "transient"})
     assert sent.statuses == [F, D]
-    again = send((), "bdat", [deliveries[0], mail(1)])
+    again = send((), "bdat", [deliveries[0], mail(2)], failover={"connect", "transient"})
     assert again.statuses == [F, D]
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from playing import MESSAGE, MX, MX2, D, F, R, U, play
 
+from playing import MESSAGE, MX, MX2, D, F, R, U, play
 from smtpstate import (
     Auth,
     Courier,
@@ -18,6 +18,7 @@ from smtpstate import (
     Message,
     Status,
     TargetConfig,
+    TraceEvent,
     TransportError,
     forwarding,
 )
@@ -316,7 +317,7 @@ def test_failover_transient_moves_only_those_that_were_never_accepted(
         (on("connect").refuse(DeadlinePassed("late")), {"transaction_timeout": 3}, 3),
     ],
 )
-def test_each_time_out_ends_what_it_covers(rule: Rule, settings: dict[str, float], passed: float) -> None:
+def test_each_time_out_ends_what_it_covers(rule: Rule, settings: dict[str, Any], passed: float) -> None:
     played = play([rule], ["b@y.example"], **settings)
     assert played.statuses in ([F], [U])
     assert played.playground.clock() == passed
@@ -409,3 +410,143 @@ def test_a_send_that_fails_lets_the_last_words_count() -> None:
     assert delivery.outcomes[0].reply.code == 421
     assert not delivery.outcomes[0].reply.local
     assert sum(isinstance(request, Receive) for request in playground.requests) == 2
+
+
+# What a hostile reading found.
+
+
+@pytest.mark.parametrize(
+    "extensions", [("LIMITS RCPTMAX=1", "XFORWARD ADDR"), ("LIMITS RCPTMAX=1", "XCLIENT ADDR")]
+)
+def test_the_client_is_named_only_between_transactions(extensions: tuple[str, ...]) -> None:
+    envelope = Envelope("a@x.example", ["b@y.example", "c@y.example"], client={"ADDR": "192.0.2.99"})
+    played = play([on("RCPT", "b@y.example").reply(550, "no")], envelope=envelope, extensions=extensions)
+    assert played.statuses == [R, D]
+
+
+def test_after_xclient_we_log_in_again() -> None:
+    server = ModelServer(extensions=["AUTH PLAIN", "XCLIENT ADDR"], users={"me": "s3cret-word"})
+    kept = Kept(server=server, auth=Auth.plain("me", "s3cret-word"), insecure_auth=True)
+    assert kept.statuses(1, client={"ADDR": "192.0.2.99"}) == [D]
+    assert server.messages[0].identity == "me"
+    assert [command.split()[0] for command in server.commands[:6]] == [
+        "EHLO",
+        "AUTH",
+        "XCLIENT",
+        "EHLO",
+        "AUTH",
+        "MAIL",
+    ]
+
+
+def test_a_login_refused_after_xclient_defers_and_sends_nothing() -> None:
+    server = ModelServer(
+        extensions=["AUTH PLAIN", "XCLIENT ADDR"],
+        users={"me": "s3cret-word"},
+        rules=[on("AUTH", occurrence=2).reply(535, "not as them")],
+    )
+    kept = Kept(server=server, auth=Auth.plain("me", "s3cret-word"), insecure_auth=True)
+    delivery = kept.deliver(client={"ADDR": "192.0.2.99"})
+    assert (delivery.outcomes[0].status, delivery.outcomes[0].reply.code) == (F, 535)
+    assert server.messages == []
+
+
+def test_a_message_whose_time_is_up_is_not_ended() -> None:
+    server = ModelServer()
+    playground = Playground({MX: server})
+
+    def slow() -> Any:
+        yield b"x" * 100_000
+        playground.clock.wait_until(playground.clock() + 2)
+        yield b"the end"
+
+    delivery = Delivery(Envelope("a@x.example", ["b@y.example"]), slow())
+    playground.run(forwarding(delivery, TargetConfig(targets=[MX], transaction_timeout=1)))
+    assert delivery.outcomes[0].status is F
+    assert server.messages == []
+
+
+@pytest.mark.parametrize(("code", "status"), [(552, R), (451, F), (421, F)])
+def test_a_refusal_is_heard_while_sending_is_stuck(code: int, status: Status) -> None:
+    server = ModelServer(rules=[on("content", after=1000).reply(code, "stop").stop_reading()])
+    playground = Playground({MX: server}, server_buffer=4096)
+    delivery = Delivery(Envelope("a@x.example", ["b@y.example"]), b"x" * 1_000_000)
+    playground.run(forwarding(delivery, TargetConfig(targets=[MX])))
+    assert (delivery.outcomes[0].status, delivery.outcomes[0].reply.code) == (status, code)
+    assert playground.clock() == 0
+
+
+def test_what_one_server_cannot_take_says_nothing_of_the_next() -> None:
+    stream = iter([b"Subject: x\r\n\r\n" + b"x" * 100_000, "grüße".encode()])
+    first = ModelServer(rules=[on("MAIL").reply(451, "later")])
+    second = ModelServer(extensions=["8BITMIME"])
+    playground = Playground({MX: first, MX2: second})
+    delivery = Delivery(Envelope("a@x.example", ["b@y.example"]), stream)
+    config = TargetConfig(targets=[MX, MX2], failover=["connect", "transient"])
+    playground.run(forwarding(delivery, config))
+    assert delivery.outcomes[0].status is D
+
+
+def test_an_answer_that_nobody_needs_is_waited_for_no_longer_than_command_timeout() -> None:
+    for protocol in ("smtp", "lmtp"):
+        played = play(
+            [on("RCPT").reply(550, "no"), on("BDAT").silence()],
+            extensions=("PIPELINING", "CHUNKING"),
+            protocol=protocol,
+            command_timeout=7,
+        )
+        assert (played.statuses, played.playground.clock()) == ([R, R], 7)
+
+
+def test_a_delivery_cancelled_between_transactions_names_its_endpoint() -> None:
+    server = ModelServer(extensions=["LIMITS RCPTMAX=1"])
+    playground = Playground({MX: server}, faults=[Fault(6, None)])
+    delivery = Delivery(Envelope("a@x.example", ["b@y.example", "c@y.example"]), MESSAGE)
+    with pytest.raises(Abandoned):
+        playground.run(forwarding(delivery, TargetConfig(targets=[MX])))
+    assert [str(outcome.endpoint) for outcome in delivery.outcomes] == [MX, MX]
+    assert [str(outcome.reply.enhanced) for outcome in delivery.outcomes] == ["4.4.2", "4.4.2"]
+
+
+def test_a_server_that_repeats_a_secret_does_not_get_it_into_traces_or_outcomes() -> None:
+    word = "AG1lAHMzY3JldC13b3Jk"
+    for text in (
+        f"5.5.2 syntax error: AUTH PLAIN {word}",
+        "bad password: s3cret-word",
+        "s3cret-word\nagain s3cret-word",
+    ):
+        server = ModelServer(extensions=["AUTH PLAIN"], rules=[on("AUTH").reply(535, *text.split("\n"))])
+        playground = Playground({MX: server})
+        delivery = Delivery(Envelope("a@x.example", ["b@y.example"]), MESSAGE)
+        config = TargetConfig(targets=[MX], auth=Auth.plain("me", "s3cret-word"), insecure_auth=True)
+        events: list[TraceEvent] = []
+        playground.run(forwarding(delivery, config, trace=events.append))
+        seen = [*map(repr, events), repr(delivery.outcomes), repr(delivery.attempts)]
+        assert delivery.outcomes[0].reply.code == 535
+        assert not [line for line in seen if word in line or "s3cret-word" in line]
+
+
+@pytest.mark.parametrize("stray", [b"2", b"250 too much\r\n"])
+def test_octets_behind_the_answer_to_ehlo_end_the_endpoint(stray: bytes) -> None:
+    played = play([on("EHLO").answer().say(stray)], second_rules=())
+    assert played.statuses == [D, D]
+    assert played.server.messages == []
+
+
+def test_an_exception_of_the_callers_source_comes_out_unchanged_whatever_it_is() -> None:
+    for error in (
+        TransportError("mine"),
+        DeadlinePassed("mine"),
+        LocalProtocolError("mine"),
+        KeyError("mine"),
+    ):
+
+        def broken(error: Exception = error) -> Any:
+            yield b"x" * 70_000
+            raise error
+
+        playground = Playground({MX: ModelServer()})
+        delivery = Delivery(Envelope("a@x.example", ["b@y.example"]), broken())
+        with pytest.raises(type(error)) as raised:
+            playground.run(forwarding(delivery, TargetConfig(targets=[MX])))
+        assert raised.value is error

@@ -17,6 +17,31 @@ from strategies import addresses, hostile_text
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"by": 60},
+        {"envid": 5},
+        {"requiretls": "no"},
+        {"holduntil": "now"},
+        {"recipients": None},
+        {"recipients": 5},
+        {"client": "ADDR"},
+        {"client": 5},
+    ],
+    ids=str,
+)
+def test_a_value_of_the_wrong_type_is_refused_when_the_envelope_is_made(wrong: dict[str, Any]) -> None:
+    with pytest.raises(LocalProtocolError):
+        Envelope("a@x.example", **wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"orcpt": 5}, {"notify": 5}, {"rrvs": "now"}, {"notify": [5]}], ids=str)
+def test_a_value_of_the_wrong_type_is_refused_when_the_recipient_is_made(wrong: dict[str, Any]) -> None:
+    with pytest.raises(LocalProtocolError):
+        Recipient("b@y.example", **wrong)
+
+
 def test_recipients_keep_the_order_given_and_duplicates_are_kept() -> None:
     envelope = Envelope("a@x", ["c@y", "b@y", "c@y"])
     assert [str(recipient) for recipient in envelope.recipients] == ["c@y", "b@y", "c@y"]

@@ -156,7 +156,7 @@ def test_the_options_of_a_message(line_ends: Any, eight_bit: Any, size: int | No
         ({"line_ends": None}, "line_ends is crlf, strict or binary, not None"),
         ({"eight_bit": "yes"}, "eight_bit is True, False, refuse or send, not 'yes'"),
         ({"eight_bit": None}, "eight_bit is True, False, refuse or send, not None"),
-        ({"size": -1}, "the size of a message cannot be negative"),
+        ({"size": -1}, "the size of a message is a number of octets, not -1"),
     ],
     ids=str,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any
 
@@ -354,3 +355,33 @@ def test_holding_until_a_moment_without_a_time_zone_is_refused() -> None:
     with pytest.raises(LocalProtocolError, match="time zone"):
         Envelope("a@x.example", holduntil=MOMENT.replace(tzinfo=None))
     Envelope("a@x.example", holduntil=datetime(2031, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [b"\r\ncaf\xc3\xa9\r\n", b"Subject: x\n\r\ncaf\xc3\xa9\r\n", b"caf\xc3\xa9\r\n", b"S: x\r\rcaf\xc3\xa9"],
+)
+def test_utf8_in_the_body_alone_needs_no_smtputf8(message: bytes) -> None:
+    played = give(message, "8BITMIME")
+    assert (mail(played), played.statuses) == ("BODY=8BITMIME", [D])
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\ncaf\xe9\r\n",
+        b"Content-Type: text/plain; charset=us-ascii\r\nContent-Transfer-Encoding: 8bit\r\n\r\ncaf\xe9\r\n",
+        b"Subject: x\r\n\r\ncaf\xc3\xa9\r\n",
+        b"Content-Type: text/plain; charset=nonsense\r\n\r\n\xff\xfe\r\n",
+        b"Content-Type: application/x\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\xff\xfe\r\n",
+    ],
+)
+def test_a_message_object_is_never_reencoded_where_that_would_lose_something(head: bytes) -> None:
+    message = message_from_bytes(b"From: a@x.example\r\n" + head, policy=policy.default)
+    assert rejected(give(message), "5.6.3")
+    assert give(message, "8BITMIME").statuses == [D]
+
+
+def test_a_callable_that_returns_a_message_object_is_treated_like_one() -> None:
+    assert give(lambda: written_message()).statuses == [D]
+    assert rejected(give(lambda: written_message(To="δοκιμή@y.example"), "8BITMIME"), "5.6.7")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, final
+from typing import Literal, TypeVar, final
 
 from smtpstate._addresses import checked_address
 from smtpstate._commands import ATTRIBUTES
 from smtpstate._errors import LocalProtocolError
 from smtpstate._text import checked_line
+
+T = TypeVar("T")
 
 _CONDITIONS = ("SUCCESS", "FAILURE", "DELAY")
 
@@ -35,11 +37,12 @@ class Recipient:
     def __post_init__(self) -> None:
         checked_address(self.address, "the recipient")
         if self.notify:
-            notify = (self.notify,) if isinstance(self.notify, str) else tuple(self.notify)
+            notify = (self.notify,) if isinstance(self.notify, str) else _all(self.notify, "notify")
             object.__setattr__(self, "notify", notify)
-            if notify != ("NEVER",) and not set(notify) <= set(_CONDITIONS):
+            if notify != ("NEVER",) and not all(condition in _CONDITIONS for condition in notify):
                 raise LocalProtocolError(f"notify is NEVER or any of {', '.join(_CONDITIONS)}")
         if self.orcpt is not None:
+            _must_be(self.orcpt, str, "orcpt")
             kind, semicolon, address = self.orcpt.partition(";")
             if kind.lower() not in ("rfc822", "utf-8") or not semicolon or not address:
                 raise LocalProtocolError(
@@ -121,7 +124,9 @@ class Envelope:
             raise LocalProtocolError("recipients are a list of addresses, not one str")
         values = {
             "sender": "" if sender is None or sender == "" else checked_address(sender, "the sender"),
-            "recipients": tuple(r if isinstance(r, Recipient) else Recipient(r) for r in recipients),
+            "recipients": tuple(
+                r if isinstance(r, Recipient) else Recipient(r) for r in _all(recipients, "recipients")
+            ),
             "ret": ret,
             "envid": envid,
             "requiretls": requiretls,
@@ -130,15 +135,20 @@ class Envelope:
             "holduntil": holduntil,
             "mt_priority": mt_priority,
             "auth": auth,
-            "client": tuple(dict(client).items()),
+            "client": _pairs(client),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
         self._check()
 
     def _check(self) -> None:
+        _must_be(self.requiretls, bool, "requiretls")
+        if self.by is not None:
+            _must_be(self.by, DeliverBy, "by")
         if self.ret not in (None, "FULL", "HDRS"):
             raise LocalProtocolError(f"ret is FULL or HDRS, not {self.ret!r}")
+        if self.envid is not None:
+            _must_be(self.envid, str, "envid")
         if self.envid is not None and not (
             0 < len(self.envid) <= 100 and self.envid.isascii() and self.envid.isprintable()
         ):
@@ -163,7 +173,27 @@ class Envelope:
             checked_line(value, f"client: {name}")
 
 
+def _must_be(value: object, kind: type, what: str) -> None:
+    if not isinstance(value, kind):
+        raise LocalProtocolError(f"{what} is a {kind.__name__}, not {type(value).__name__}")
+
+
+def _all(values: Iterable[T], what: str) -> tuple[T, ...]:
+    try:
+        return tuple(values)
+    except TypeError:
+        raise LocalProtocolError(f"{what} cannot be {values!r}") from None
+
+
+def _pairs(client: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    try:
+        return tuple(dict(client).items())
+    except (TypeError, ValueError):
+        raise LocalProtocolError("client is a mapping of attributes, such as {'ADDR': '192.0.2.1'}") from None
+
+
 def _aware(moment: datetime, what: str) -> None:
+    _must_be(moment, datetime, what)
     if moment.utcoffset() is None:
         raise LocalProtocolError(f"{what} needs a time zone")
     try:

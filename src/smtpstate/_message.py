@@ -52,10 +52,10 @@ class Message:
             raise LocalProtocolError(f"not a message: {type(self.open).__name__}")
         if self.line_ends not in ("crlf", "strict", "binary"):
             raise LocalProtocolError(f"line_ends is crlf, strict or binary, not {self.line_ends!r}")
-        if self.eight_bit not in (True, False, "refuse", "send"):
+        if not (isinstance(self.eight_bit, bool) or self.eight_bit in ("refuse", "send")):
             raise LocalProtocolError(f"eight_bit is True, False, refuse or send, not {self.eight_bit!r}")
-        if self.size is not None and self.size < 0:
-            raise LocalProtocolError("the size of a message cannot be negative")
+        if self.size is not None and not _is_count(self.size):
+            raise LocalProtocolError(f"the size of a message is a number of octets, not {self.size!r}")
 
     @classmethod
     def of(cls, message: Message | Readable | Callable[[], Readable]) -> Message:
@@ -93,6 +93,10 @@ def _begins_anew(source: object) -> bool:
     if isinstance(source, Collection) or hasattr(source, "__fspath__"):
         return True
     return callable(source) and not isinstance(source, (Iterable, AsyncIterable))
+
+
+def _is_count(size: object) -> bool:
+    return isinstance(size, int) and not isinstance(size, bool) and size >= 0
 
 
 def _is_readable(source: Readable | Callable[[], Readable]) -> TypeGuard[Readable]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from email.message import EmailMessage
 from functools import cache
 from pathlib import Path
@@ -37,7 +38,7 @@ def multipart() -> bytes:
     return message.as_bytes()
 
 
-MESSAGES = {
+MESSAGES: dict[str, Callable[[], bytes]] = {
     "multipart of 5 MB": multipart,
     "LF line ends": lambda: b"Subject: x\n\nline\n.dot\n\n..\nend\n",
     "dots only": lambda: b".\r\n..\r\n...\r\n.",
