@@ -17,10 +17,10 @@ from typing import NamedTuple
 import pytest
 
 from smtpstate import TargetConfig
+from smtpstate._durations import parse_duration
 from smtpstate.testing import ModelServer, Rule, on
 from smtpstate_cli import main
 from smtpstate_cli._exits import Exit
-from smtpstate._durations import parse_duration
 from smtpstate_testing import Served, serve
 
 EXTENSIONS = ("PIPELINING", "8BITMIME", "SIZE 100000000", "ENHANCEDSTATUSCODES")

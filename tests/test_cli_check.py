@@ -14,10 +14,13 @@ from typing import Any, NamedTuple
 import pytest
 import trustme
 
+from smtpstate import Endpoint, Negotiated, Phase
+from smtpstate._check import Report, Verdict
 from smtpstate.testing import ModelServer, Rule, on
 from smtpstate_cli import main
 from smtpstate_cli._certificates import read_certificate
 from smtpstate_cli._exits import Exit
+from smtpstate_cli._findings import Finding
 from smtpstate_testing import serve
 
 PASSWORD = "correct horse battery"
@@ -70,9 +73,13 @@ def start(servers: list[ModelServer]) -> Iterator[Start]:
     """Start a server with a certificate for this machine, and return its endpoint."""
     with ExitStack() as running:
 
-        def start(*rules: Rule, extensions: Sequence[str] = OFFERED, tls: bool = False, **certificate: Any) -> str:
+        def start(
+            *rules: Rule, extensions: Sequence[str] = OFFERED, tls: bool = False, **certificate: Any
+        ) -> str:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            CA.issue_cert("127.0.0.1", "mx.example", **certificate).configure_cert(context)
+            issued = CA.issue_cert("127.0.0.1", "mx.example", **certificate)
+            with issued.private_key_and_cert_chain_pem.tempfile() as file:
+                context.load_cert_chain(file)
             server = ModelServer("smtp", extensions, rules, users={"me": PASSWORD}, implicit_tls=tls)
             servers.append(server)
             return running.enter_context(serve(server, tls=context)).endpoint
@@ -97,7 +104,9 @@ def fields(out: str) -> dict[str, str]:
     return {"": first, **dict(re.split(" +", line.strip(), maxsplit=1) for line in rest)}
 
 
-def test_a_server_is_described(run: Run, start: Start, trust: tuple[str, str], servers: list[ModelServer]) -> None:
+def test_a_server_is_described(
+    run: Run, start: Start, trust: tuple[str, str], servers: list[ModelServer]
+) -> None:
     endpoint = start(not_before=NOW - DAY, not_after=NOW + 100 * DAY)
     said = run("check", *trust, *LOGIN, endpoint)
     assert (said.code, said.err) == (0, "")
@@ -116,7 +125,8 @@ def test_a_server_is_described(run: Run, start: Start, trust: tuple[str, str], s
     assert shown["valid"].endswith(f"{NOW + 100 * DAY:%Y-%m-%d %H:%M} UTC, 100.0 days left")
     assert shown["user"] == "me"
     assert re.fullmatch(
-        r"connect \S+ ms, tls \S+ ms, greeting \S+ ms, hello \S+ ms, noop \S+ ms", shown["round"].removeprefix("trips ").strip()
+        r"connect \S+ ms, tls \S+ ms, greeting \S+ ms, hello \S+ ms, noop \S+ ms",
+        shown["round"].removeprefix("trips ").strip(),
     )
     assert servers[0].messages == []
     assert [command for command in servers[0].commands if command.startswith("MAIL")] == []
@@ -127,7 +137,12 @@ def test_the_same_is_an_object_in_json(run: Run, start: Start, trust: tuple[str,
     said = run("check", *trust, "--json", endpoint, "tcp://127.0.0.1:1")
     assert said.code == Exit.DEFERRED
     found, unreachable = map(json.loads, said.out.splitlines())
-    assert (found["endpoint"], found["ok"], found["verdict"], found["problems"]) == (endpoint, True, "ready", [])
+    assert (found["endpoint"], found["ok"], found["verdict"], found["problems"]) == (
+        endpoint,
+        True,
+        "ready",
+        [],
+    )
     assert (found["address"], found["size"], found["mechanisms"]) == ("127.0.0.1", 1000000, [])
     assert found["extensions"] == {"PIPELINING": [], "SIZE": ["1000000"]}
     assert (found["tls"]["verified"], found["tls_failure"], found["user"]) == (True, None, None)
@@ -135,7 +150,11 @@ def test_the_same_is_an_object_in_json(run: Run, start: Start, trust: tuple[str,
     assert round(found["certificate"]["days_left"]) == 100
     assert set(found["seconds"]) == {"connect", "tls", "greeting", "hello", "noop"}
     assert all(0 <= seconds < 60 for seconds in found["seconds"].values())
-    assert (unreachable["ok"], unreachable["verdict"], unreachable["certificate"]) == (False, "deferred", None)
+    assert (unreachable["ok"], unreachable["verdict"], unreachable["certificate"]) == (
+        False,
+        "deferred",
+        None,
+    )
     assert unreachable["problems"] == [
         "connect: 421 4.4.1 cannot connect to tcp://127.0.0.1:1: connection refused"
     ]
@@ -199,7 +218,9 @@ def test_an_expired_certificate_is_a_problem_always(
     assert ("454 4.7.5" in said.out) is bool(options)
 
 
-@pytest.mark.parametrize(("options", "code"), [((), 0), (("--require-tls",), Exit.DEFERRED), (LOGIN, Exit.DEFERRED)])
+@pytest.mark.parametrize(
+    ("options", "code"), [((), 0), (("--require-tls",), Exit.DEFERRED), (LOGIN, Exit.DEFERRED)]
+)
 def test_a_certificate_that_does_not_verify_is_a_problem_where_a_delivery_would_give_up(
     run: Run, start: Start, options: Sequence[str], code: int, servers: list[ModelServer]
 ) -> None:
@@ -255,7 +276,9 @@ def test_the_worst_of_several_endpoints_counts(run: Run, start: Start) -> None:
     ]
 
 
-def test_the_endpoints_of_a_file_are_checked(run: Run, start: Start, trust: tuple[str, str], tmp_path: Path) -> None:
+def test_the_endpoints_of_a_file_are_checked(
+    run: Run, start: Start, trust: tuple[str, str], tmp_path: Path
+) -> None:
     first, second = start(), start(on("AUTH").reply(535, "5.7.8 no"))
     file = tmp_path / "conf"
     file.write_text(
@@ -327,12 +350,31 @@ def test_what_is_no_certificate_is_none() -> None:
         read_certificate(bytes(changed))
 
 
-def test_a_certificate_without_names_shows_its_subject(run: Run, start: Start) -> None:
-    nameless = CA.cert_pem.bytes().decode()
-    certificate = read_certificate(ssl.PEM_cert_to_DER_cert(nameless))
-    assert certificate is not None
-    assert certificate.names == ()
-    assert "Testing CA" in certificate.subject
+def report_with(der: bytes) -> Report:
+    return Report(
+        endpoint=Endpoint.parse("tcp://mx.example:25"),
+        verdict=Verdict.READY,
+        phase=Phase.HELLO,
+        tls=Negotiated("TLSv1.3", "\x1b[31m", True, certificate=der),
+    )
+
+
+def test_a_certificate_without_names_shows_its_subject() -> None:
+    der = ssl.PEM_cert_to_DER_cert(CA.cert_pem.bytes().decode())
+    shown = fields("\n".join(Finding(report_with(der), NOW, 14).lines()))
+    assert shown["certificate"].startswith("no names; subject ")
+    assert "Testing CA" in shown["certificate"]
+
+
+def test_a_certificate_that_cannot_be_read_is_said_to_be_so() -> None:
+    finding = Finding(report_with(b"junk"), NOW, 14)
+    assert finding.lines() == [
+        "tcp://mx.example:25  ready",
+        "  tls           TLSv1.3, \\x1b[31m",
+        "  verified      yes",
+        "  certificate   cannot be read",
+    ]
+    assert json.loads(finding.json())["certificate"] is None
 
 
 # Sending with all of it.
@@ -370,7 +412,9 @@ def test_a_message_is_sent_as_the_file_says(
     assert [message.identity for message in servers[0].messages] == ["me", "me"]
 
 
-def test_forwarded_credentials_are_sent(run: Run, start: Start, trust: tuple[str, str], tmp_path: Path, servers: list[ModelServer]) -> None:
+def test_forwarded_credentials_are_sent(
+    run: Run, start: Start, trust: tuple[str, str], tmp_path: Path, servers: list[ModelServer]
+) -> None:
     (tmp_path / "letter").write_bytes(b"Subject: hello\n\nHello!\n")
     send = ("send", "--from", "a@x.example", "--to", "b@y.example", *trust, "--auth-mechanism", "forward")
     endpoint = start()

@@ -103,6 +103,14 @@ def test_a_missing_package_is_named_in_one_line(package: str) -> None:
     assert ended(python("-c", code)) == (os.EX_CONFIG, "", "smtpstate: install smtpstate[cli]\n")
 
 
+def test_a_package_that_only_one_command_needs_is_named_by_that_command() -> None:
+    code = (
+        "import sys, smtpstate_cli; sys.modules['cryptography'] = None;"
+        "sys.exit(smtpstate_cli.main(['check', 'tcp://127.0.0.1:1']))"
+    )
+    assert ended(python("-c", code)) == (os.EX_CONFIG, "", "smtpstate: install smtpstate[cli]\n")
+
+
 def test_another_missing_module_is_no_matter_of_extras() -> None:
     code = "import sys; sys.modules['smtpstate_blocking'] = None; import smtpstate_cli; smtpstate_cli.main()"
     status, _, err = ended(python("-c", code))

@@ -100,7 +100,10 @@ def config_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         ("--tls-cert /a --tls-key /b", {"tls_client": {"cert": "/a", "key": "/b"}}),
         ("--tls-server-name mx.example", {"tls_client": {"server_name": "mx.example"}}),
         ("--no-tls-verify", {"tls_client": {"verify": False}}),
-        ("--tls-protocols tls1.2 --tls-protocols tls1.3", {"tls_client": {"protocols": ["tls1.2", "tls1.3"]}}),
+        (
+            "--tls-protocols tls1.2 --tls-protocols tls1.3",
+            {"tls_client": {"protocols": ["tls1.2", "tls1.3"]}},
+        ),
         (
             "--tls-ciphers ECDHE-RSA-AES128-GCM-SHA256",
             {"tls_client": {"ciphers": ["ECDHE-RSA-AES128-GCM-SHA256"]}},
@@ -155,7 +158,10 @@ def test_a_path_may_hold_blanks() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        ("--connect-timeout 30", "--connect-timeout: expected a duration such as 5m, above 0, got '30': 30 needs"),
+        (
+            "--connect-timeout 30",
+            "--connect-timeout: expected a duration such as 5m, above 0, got '30': 30 needs",
+        ),
         ("--max-messages 0", "--max-messages: expected a whole number above 0, got '0'"),
         ("--tls-cert /a", "--tls-cert: cert and key are needed together, and key is missing"),
         ("--tls-protocols tls1.1", "--tls-protocols: tls1.1 is no longer safe"),
@@ -200,7 +206,9 @@ def test_a_token_comes_from_a_file_or_the_environment(
 
 
 def test_forwarded_credentials_are_those_of_the_message(password_file: str) -> None:
-    config, credentials = everything(f"--auth-mechanism forward --auth-user me --password-file {password_file}")
+    config, credentials = everything(
+        f"--auth-mechanism forward --auth-user me --password-file {password_file}"
+    )
     assert (config.auth, credentials) == (Auth.forward(), Credentials("me", PASSWORD))
 
 
@@ -217,20 +225,32 @@ def test_one_line_end_is_no_part_of_a_password(written: str, password: str, tmp_
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        ("--auth-user me", "--auth-mechanism: the password is missing; give --password-file or --password-env"),
-        ("--auth-mechanism xoauth2", "--auth-mechanism: the token is missing; give --token-file or --token-env"),
+        (
+            "--auth-user me",
+            "--auth-mechanism: the password is missing; give --password-file or --password-env",
+        ),
+        (
+            "--auth-mechanism xoauth2",
+            "--auth-mechanism: the token is missing; give --token-file or --token-env",
+        ),
         ("--password-env SECRET", "--password-env: whose is it? give --auth-user NAME"),
         ("--auth-user me --password-env UNSET_HERE", "--password-env: the environment has no 'UNSET_HERE'"),
         ("--auth-user me --token-env SECRET", "--auth-mechanism: a token is for xoauth2 or for oauthbearer"),
         ("--auth-user me --auth-mechanism plain --token-env SECRET", "--token-env: plain takes a password"),
-        ("--auth-user me --auth-mechanism xoauth2 --password-env SECRET", "--password-env: xoauth2 takes a token"),
+        (
+            "--auth-user me --auth-mechanism xoauth2 --password-env SECRET",
+            "--password-env: xoauth2 takes a token",
+        ),
         ("--auth-user me --auth-mechanism off", "--auth-mechanism: off takes neither user nor secret"),
         (
             "--auth-user me --password-env SECRET --password-file x",
             "only one of --password-file and --password-env can be given",
         ),
         ("--auth-user me --password-env EMPTY", "--auth-mechanism: the password is empty"),
-        ("--auth-user me --auth-mechanism forward --password-env EMPTY", "--auth-mechanism: the password is empty"),
+        (
+            "--auth-user me --auth-mechanism forward --password-env EMPTY",
+            "--auth-mechanism: the password is empty",
+        ),
         ("--target x", "--target: there is no file to find it in; give --config FILE"),
     ],
 )
@@ -290,7 +310,9 @@ def test_options_override_the_file(config_file: str, password_file: str) -> None
     assert config.auth == Auth.plain("you", PASSWORD)
 
 
-def test_a_new_password_is_for_the_user_of_the_file(config_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_password_is_for_the_user_of_the_file(
+    config_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SECRET", "another")
     config = settings(f"--config {config_file} --target outside --password-env SECRET")
     assert config.auth == Auth.plain("me", "another")

@@ -30,9 +30,7 @@ def deliver(recipient: str = "b@y.example", user: str = "me", password: str = SH
     """Deliver with a password."""
     server = ModelServer(extensions=["AUTH PLAIN"], users={user: password})
     delivery = Delivery(Envelope("a@x.example", [recipient]), b"hello\r\n")
-    config = TargetConfig(
-        targets="tcp://mx.example:25", auth=Auth.plain(user, password), insecure_auth=True
-    )
+    config = TargetConfig(targets="tcp://mx.example:25", auth=Auth.plain(user, password), insecure_auth=True)
     Playground({"tcp://mx.example:25": server}).run(forwarding(delivery, config))
     assert delivery.outcomes[0].status is Status.DELIVERED
     return delivery

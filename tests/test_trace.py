@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from dataclasses import replace
+from html.parser import HTMLParser
 
 import pytest
 from hypothesis import given
@@ -30,8 +31,8 @@ from smtpstate import (
     TransportError,
     forwarding,
 )
-from smtpstate._link import Closing
 from smtpstate._events import ServiceClosing
+from smtpstate._link import Closing
 from smtpstate._secure import TlsBroke
 from smtpstate.testing import ModelServer, Playground, on
 from smtpstate.trace import (
@@ -45,6 +46,7 @@ from smtpstate.trace import (
     Sent,
     Settled,
     TraceEvent,
+    as_html,
     as_json,
     from_json,
 )
@@ -62,7 +64,7 @@ OUTCOME = Outcome(
 )
 
 #: Each kind of event, as text and as JSON without what all have.
-EVENTS = [
+EVENTS: list[tuple[TraceEvent, str, dict[str, object]]] = [
     (
         Connecting(1.5, Phase.CONNECT, MX),
         "* connecting to tcp://mx.example:25",
@@ -357,3 +359,67 @@ def test_debug_costs_nothing_where_nobody_listens(caplog: pytest.LogCaptureFixtu
         with smtpstate_blocking.Target(config) as target:
             target.deliver(Envelope("a@x.example", ["b@y.example"]), b"hello\r\n")
     assert [record for record in caplog.records if record.name == "smtpstate"] == []
+
+
+# As a page.
+
+
+class Page(HTMLParser):
+    """Which elements a page has, and the text of each row."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[tuple[str, list[str]]] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append((dict(attrs).get("class") or "", []))
+
+    def handle_data(self, data: str) -> None:
+        if self.rows and data.strip():
+            self.rows[-1][1].append(data)
+
+
+def test_a_page_shows_each_event_in_its_place() -> None:
+    page = Page(as_html((event for event, _, _ in EVENTS), "to <mx>"))
+    at = str(MX)
+    assert page.rows == [
+        ("", [at]),
+        ("note", ["0.000", "connect", f"connecting to {at}"]),
+        ("note", ["0.000", "connect", "connected to 192.0.2.25"]),
+        ("note", ["0.000", "tls", "TLSv1.3, TLS_AES, verified"]),
+        ("note", ["0.000", "tls", "TLSv1.2, X, not verified"]),
+        ("note", ["0.000", "auth", "authenticated: me by PLAIN"]),
+        ("sent", ["0.000", "mail", "MAIL FROM:<ü@x>"]),
+        ("received", ["0.000", "rcpt", "550-5.1.1 no \\x1b[31m\\ é \ufffd\n550 such user"]),
+        ("failed", ["0.000", "final", "failed: too late"]),
+        ("failed", ["0.000", "final", "failed: odd"]),
+        (
+            "rejected",
+            ["0.000", "rcpt", "ü@y.example: rejected: 550 5.1.1 no \\x1b[31m\\ é \ufffd / such user"],
+        ),
+        ("rejected", ["0.000", "auth", "ü@y.example: rejected: 530"]),
+    ]
+
+
+def test_times_are_counted_from_the_first_event() -> None:
+    page = Page(as_html([Sent(7.25, Phase.MAIL, "a"), Sent(8.5, Phase.MAIL, "b")]))
+    assert [cells[0] for _, cells in page.rows] == ["0.000", "1.250"]
+
+
+def test_a_page_without_events_is_a_page() -> None:
+    assert Page(as_html([])).rows == []
+
+
+@given(st.lists(st.binary().filter(lambda line: b"\n" not in line), min_size=1), st.text())
+def test_nothing_that_was_said_becomes_markup(lines: list[bytes], words: str) -> None:
+    hostile = (b"</pre><script>alert(1)</script>", b"<img src=x onerror=y>", *lines)
+    plain = [(tag, attrs) for tag, attrs in Page(as_html([Received(0, Phase.MAIL, Reply(250))])).tags]
+    shown = Page(as_html([Received(0, Phase.MAIL, Reply(250, hostile))], words))
+    assert shown.tags == plain
+    assert {tag for tag, _ in plain} & {"script", "link", "img", "iframe", "object", "a", "form"} == set()
+    assert not [attrs for _, attrs in plain if "src" in attrs or "href" in attrs]

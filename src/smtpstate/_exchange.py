@@ -120,11 +120,10 @@ def send_chunks(link: Link, transaction: Transaction, plan: Plan) -> Steps[None]
             yield from link.hear()
         if last:
             break
-        if chunk:
-            link.submit(Bdat(chunk), transaction.hear_chunk)
-            yield from link.flush()
-            transaction.tell_progress(plan.reader)
-            yield from link.glance()
+        link.submit(Bdat(chunk), transaction.hear_chunk)
+        yield from link.flush()
+        transaction.tell_progress(plan.reader)
+        yield from link.glance()
     link.submit(Bdat(chunk, last=True), transaction.hear_final)
     transaction.end_submitted()
     link.phase = Phase.FINAL

@@ -59,9 +59,7 @@ class Plan:
 
     def note(self, text: str, index: int | None = None) -> None:
         """Note what is left out."""
-        notes = self.notes.setdefault(index, [])
-        if text not in notes:
-            notes.append(text)
+        self.notes.setdefault(index, []).append(text)
 
 
 def plan_for(link: Link, envelope: Envelope, reader: Reader, indexes: Sequence[int]) -> Steps[Plan]:
@@ -151,7 +149,7 @@ def _asked_of_mail(link: Link, envelope: Envelope, plan: Plan) -> Reply | None:
             return _not_offered("FUTURERELEASE", "HOLDFOR" if envelope.holdfor else "HOLDUNTIL")
         if envelope.holdfor is not None:
             plan.parameters += (("HOLDFOR", str(envelope.holdfor)),)
-        elif envelope.holduntil is not None:
+        if envelope.holduntil is not None:
             plan.parameters += (("HOLDUNTIL", rfc3339(envelope.holduntil)),)
     if envelope.mt_priority is not None:
         plan.parameters += _if_offered(link, plan, "MT-PRIORITY", "MT-PRIORITY", str(envelope.mt_priority))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, final
 from smtpstate._content import StrictLineEnds
 from smtpstate._errors import LocalProtocolError
 from smtpstate._message import Message, Source
-from smtpstate._mime import written
 from smtpstate._requests import Pull, Steps
 
 if TYPE_CHECKING:
@@ -168,9 +167,7 @@ class Reader:
 
     def _open(self) -> None:
         readable = self._resolved()
-        if isinstance(readable, MimeMessage):
-            self._data = written(readable)
-        elif isinstance(readable, (bytes, bytearray, memoryview)):
+        if isinstance(readable, (bytes, bytearray, memoryview)):
             self._data = bytes(readable)
         else:
             self._source = Source(Message(readable), owned=readable is not self.message.open)

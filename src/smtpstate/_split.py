@@ -11,8 +11,8 @@ def next_batch(link: Link, envelope: Envelope, waiting: list[int]) -> tuple[list
     """Return the recipients of the next transaction, and those who wait for a later one.
 
     RCPTMAX bounds the recipients of a transaction, RCPTDOMAINMAX the domains of a
-    session (RFC 9422 §4): where nobody can go on this session any more, it is
-    marked as exhausted, and everybody waits.
+    session (RFC 9422 §4): where it has room for nobody any more, it is marked as
+    exhausted, and everybody waits.
     """
     most = link.conn.capabilities.limit("RCPTMAX")
     most_domains = link.conn.capabilities.limit("RCPTDOMAINMAX")

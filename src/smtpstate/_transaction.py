@@ -127,11 +127,6 @@ class Transaction:
         return bool(self._accepted) and not self.refused
 
     @property
-    def accepted_somebody(self) -> bool:
-        """Whether the server took a recipient at all."""
-        return bool(self._accepted)
-
-    @property
     def hopeless(self) -> bool:
         """Whether it is certain that the message has nobody to go to."""
         return self.refused or (self.envelope_answered and not self._accepted)

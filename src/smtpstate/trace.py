@@ -1,8 +1,8 @@
-"""Traces: the events of a dialogue, as text, as lines of JSON, and played again.
+"""Traces: the events of a dialogue, as text, as lines of JSON, as a page, and played again.
 
 An event is given to the callable ``trace=`` as it happens. ``str`` of it is
 text for people, ``as_json`` a line for programs, which ``from_json`` reads
-back; ``replay`` plays a delivery again from its trace.
+back; ``as_html`` draws them as a sequence diagram; ``replay`` plays a delivery again from its trace.
 """
 
 from smtpstate._replay import TraceDiffers, replay
@@ -19,6 +19,7 @@ from smtpstate._trace import (
     Trace,
     TraceEvent,
 )
+from smtpstate._trace_html import as_html
 from smtpstate._trace_json import as_json, from_json
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Trace",
     "TraceDiffers",
     "TraceEvent",
+    "as_html",
     "as_json",
     "from_json",
     "replay",

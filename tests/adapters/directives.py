@@ -47,9 +47,15 @@ def deliver(
 
 
 def deliver_in_turn(
-    runtime: Runtime, config: TargetConfig, times: int, *, pause: bool = False
+    runtime: Runtime,
+    config: TargetConfig,
+    times: int,
+    *,
+    envelope: Envelope = ENVELOPE,
+    message: bytes = MESSAGE,
+    pause: float = 0,
 ) -> list[Delivery]:
-    """Deliver the same message several times, by one target; ``pause`` lets some milliseconds pass after each."""
+    """Deliver the same message several times, by one target; ``pause`` seconds or more pass after each."""
     deliveries: list[Delivery] = []
     if isinstance(runtime, Asynchronous):
         asynchronous = runtime
@@ -57,16 +63,17 @@ def deliver_in_turn(
         async def main() -> None:
             async with asynchronous.target(config) as target:
                 for _ in range(times):
-                    deliveries.append(await target.deliver(ENVELOPE, MESSAGE))
-                    for _ in range(20 if pause else 0):
+                    deliveries.append(await target.deliver(envelope, message))
+                    ends = time.monotonic() + pause
+                    while time.monotonic() < ends:
                         await asynchronous.turn()
 
         asynchronous.loop(main)
         return deliveries
     with smtpstate_blocking.Target(config) as target:
         for _ in range(times):
-            deliveries.append(target.deliver(ENVELOPE, MESSAGE))
-            time.sleep(0.02 if pause else 0)
+            deliveries.append(target.deliver(envelope, message))
+            time.sleep(pause)
     return deliveries
 
 

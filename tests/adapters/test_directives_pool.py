@@ -67,7 +67,7 @@ def test_idle_timeout_ends_the_use_of_a_connection(runtime: Runtime, directive: 
     server = ModelServer()
     with serve(server) as served:
         config = config_of(served.endpoint, directive)
-        deliveries = deliver_in_turn(runtime, config, 2, pause=True)
+        deliveries = deliver_in_turn(runtime, config, 2, pause=0.02)
     assert [statuses(delivery) for delivery in deliveries] == [[D, D]] * 2
     assert [message.connection for message in server.messages] == used
     assert [peer.commands[-1] for peer in server.connections] == ["QUIT"] * used[-1]

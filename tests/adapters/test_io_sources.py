@@ -16,6 +16,7 @@ from smtpstate._errors import LocalProtocolError
 from smtpstate._message import Message, Source
 from smtpstate._requests import Clock, Pull, Steps
 from smtpstate_io import AsyncSources, Sources
+from smtpstate_io._sources import pieces
 
 if TYPE_CHECKING:
     from smtpstate._message import Readable
@@ -241,3 +242,12 @@ def test_a_generator_of_the_callers_is_not_lost_when_its_turn_ends(runtime: Runt
 
     assert runtime.drive(steps) == b"one"
     assert list(message) == [b"two", b"three"]
+
+
+def test_a_file_that_a_callable_opened_is_closed_and_a_callers_file_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "message"
+    path.write_bytes(b"hello")
+    for owned in (True, False):
+        with path.open("rb") as file:
+            assert b"".join(pieces(file, owned=owned)) == b"hello"
+            assert file.closed is owned

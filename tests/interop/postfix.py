@@ -78,6 +78,8 @@ _MASTER = """
   -o smtpd_sasl_mechanism_filter=cram-md5
 127.0.0.1:{scram} inet n - n - - smtpd
   -o smtpd_sasl_mechanism_filter=scram-sha-1
+127.0.0.1:{hasty} inet n - n - - smtpd
+  -o smtpd_timeout=1s
 127.0.0.1:{old} inet n - n - - smtpd
   -o smtpd_tls_security_level=none
   -o smtpd_sasl_auth_enable=no
@@ -112,6 +114,7 @@ class Postfix:
     other: str  #: STARTTLS with a certificate for another name
     cram: str  #: offers CRAM-MD5 alone
     scram: str  #: offers SCRAM-SHA-1 alone
+    hasty: str  #: says 421 to who is silent for a second
     old: str  #: knows no EHLO
     path: Path
 
@@ -130,7 +133,7 @@ def serving_postfix(identities: Identities, mx: int, auth_socket: Path) -> Gener
     """Run Postfix, of which the port ``mx`` is known before."""
     with folder("postfix") as path:
         _make_folders(path)
-        submission, smtps, plain, other, cram, scram, old = ports = free_ports(7)
+        submission, smtps, plain, other, cram, scram, hasty, old = ports = free_ports(8)
         (path / "main.cf").write_text(
             _MAIN.format(
                 path=path,
@@ -151,6 +154,7 @@ def serving_postfix(identities: Identities, mx: int, auth_socket: Path) -> Gener
                 other=other,
                 cram=cram,
                 scram=scram,
+                hasty=hasty,
                 old=old,
                 identities=identities,
             )
@@ -165,6 +169,7 @@ def serving_postfix(identities: Identities, mx: int, auth_socket: Path) -> Gener
                 other=f"tcp://127.0.0.1:{other}",
                 cram=f"tcp://127.0.0.1:{cram}",
                 scram=f"tcp://127.0.0.1:{scram}",
+                hasty=f"tcp://127.0.0.1:{hasty}",
                 old=f"tcp://127.0.0.1:{old}",
                 path=path,
             )

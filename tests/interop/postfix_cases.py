@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from adapters.directives import D, F, R, deliver, only_outcome, statuses
+from adapters.directives import D, F, R, config_of, deliver, deliver_in_turn, only_outcome, statuses
 from adapters.runtimes import Runtime
 from interop.daemons import DOMAIN, USERS
 from interop.mailboxes import BODY, check_stored_once, new_message, stored
@@ -36,6 +36,18 @@ def test_a_message_is_stored_once_and_as_it_was(
     assert statuses(delivery) == [D, D]
     check_stored_once(postfix.mailbox("alice"), message)
     check_stored_once(postfix.mailbox("bob"), message)
+
+
+@pytest.mark.parametrize(("directive", "chunked"), [("", True), ("chunking no", False)])
+def test_chunking_is_used_where_it_is_wanted(
+    runtime: Runtime, postfix: Postfix, trusting: str, directive: str, chunked: bool
+) -> None:
+    envelope = Envelope(SENDER, [ALICE])
+    outcome = only_outcome(
+        deliver(runtime, postfix.mx, f"{directive}\n{trusting}", envelope=envelope, message=new_message())
+    )
+    # Of a message that came in chunks, Postfix says how long it was.
+    assert ("bytes queued" in str(outcome.reply)) == chunked
 
 
 def test_recipients_that_are_refused_do_not_hold_up_the_others(
@@ -178,7 +190,7 @@ def test_an_address_in_greek_is_reached(runtime: Runtime, postfix: Postfix, trus
     check_stored_once(postfix.mailbox("bob"), message)
 
 
-@pytest.mark.parametrize("directives", ["", "pipelining no", "chunking no"])
+@pytest.mark.parametrize("directives", ["", "pipelining no"])
 def test_more_recipients_than_a_transaction_may_have_are_split(
     runtime: Runtime, postfix: Postfix, trusting: str, directives: str
 ) -> None:
@@ -216,3 +228,24 @@ def test_a_message_beyond_the_servers_limit_is_not_begun(
     outcome = only_outcome(deliver(runtime, postfix.mx, trusting, envelope=envelope, message=message))
     assert (outcome.status, str(outcome.reply.enhanced)) == (R, "5.3.4")
     assert outcome.reply.local
+
+
+@pytest.mark.parametrize(
+    ("server", "pause", "connections"),
+    [("mx", 0.0, 1), ("hasty", 2.0, 3)],
+    ids=["kept", "ended by the server"],
+)
+def test_a_connection_is_kept_for_the_next_message(
+    runtime: Runtime, postfix: Postfix, trusting: str, server: str, pause: float, connections: int
+) -> None:
+    """Where the server ends it meanwhile nobody notices, and nothing is sent twice."""
+    message = new_message()
+    config = config_of(getattr(postfix, server), f"require_tls yes\n{trusting}")
+    before = (postfix.path / "log").read_text(errors="replace").count(": connect from")
+    deliveries = deliver_in_turn(
+        runtime, config, 3, envelope=Envelope(SENDER, [ALICE]), message=message, pause=pause
+    )
+    assert [statuses(delivery) for delivery in deliveries] == [[D]] * 3
+    assert len(stored(postfix.mailbox("alice"), message)) == 3
+    after = (postfix.path / "log").read_text(errors="replace").count(": connect from")
+    assert after - before == connections

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.directives import ENVELOPE, MESSAGE, D, F, R, U, deliver, only_outcome
+from adapters.directives import (
+    ENVELOPE,
+    MESSAGE,
+    D,
+    F,
+    R,
+    U,
+    config_of,
+    deliver,
+    deliver_in_turn,
+    only_outcome,
+    statuses,
+)
 from adapters.runtimes import Runtime
 from interop.postfix import sink
 from smtpstate import Status
@@ -53,3 +65,10 @@ def test_lmtp_is_spoken_too(runtime: Runtime, options: list[str], status: Status
     with sink("-L", *options) as endpoint:
         delivery = deliver(runtime, endpoint, protocol="lmtp", envelope=ENVELOPE, message=MESSAGE)
     assert [outcome.status for outcome in delivery.outcomes] == [status] * 2
+
+
+@pytest.mark.parametrize("protocol", ["smtp", "lmtp"])
+def test_a_connection_carries_one_message_after_the_other(runtime: Runtime, protocol: str) -> None:
+    with sink(*(["-L"] if protocol == "lmtp" else [])) as endpoint:
+        deliveries = deliver_in_turn(runtime, config_of(endpoint, protocol=protocol), 10)
+    assert [statuses(delivery) for delivery in deliveries] == [[D, D]] * 10

@@ -25,13 +25,6 @@ class _Readable(Protocol):
     def read(self, size: int, /) -> _Chunk: ...
 
 
-@runtime_checkable
-class _Closable(Protocol):
-    """A file that can be closed."""
-
-    def close(self) -> None: ...
-
-
 class Sources:
     """The source that is being read, one at a time."""
 
@@ -115,8 +108,9 @@ def pieces(content: Readable, *, owned: bool = False) -> Generator[bytes, None, 
         try:
             yield from _read(content)
         finally:
-            if owned and isinstance(content, _Closable):
-                content.close()
+            close: object = getattr(content, "close", None)
+            if owned and callable(close):
+                close()
     else:
         yield from _each(content)
 
