@@ -376,6 +376,13 @@ def test_each_message_begins_at_the_start_of_a_line(protocol: Protocol) -> None:
     assert say(conn, Content(b"."), EndOfContent()) == b"..\r\n.\r\n"
 
 
+def test_a_line_end_is_not_put_together_from_two_messages() -> None:
+    conn = reach(State.DATA)
+    assert say(conn, Content(b"a\r"), EndOfContent(), MAIL, RCPT, Data()).startswith(b"a\r\n.\r\nMAIL")
+    hear(conn, b"250 ok\r\n" * 3 + b"354 go\r\n")
+    assert say(conn, Content(b"\nb"), EndOfContent()) == b"\r\nb\r\n.\r\n"
+
+
 def test_an_empty_message_is_its_end() -> None:
     assert say(reach(State.DATA), EndOfContent()) == b".\r\n"
 

@@ -423,3 +423,7 @@ def test_nothing_that_was_said_becomes_markup(lines: list[bytes], words: str) ->
     assert shown.tags == plain
     assert {tag for tag, _ in plain} & {"script", "link", "img", "iframe", "object", "a", "form"} == set()
     assert not [attrs for _, attrs in plain if "src" in attrs or "href" in attrs]
+
+
+def test_a_challenge_is_not_shown_since_a_password_could_be_guessed_from_it() -> None:
+    assert str(Received(0.0, Phase.AUTH, Reply(334, (b"cj1hYmMscz1zYWx0LGk9NDA5Ng==",)))) == "< 334 ****"

@@ -92,6 +92,8 @@ class Received(TraceEvent):
     reply: Reply
 
     def __str__(self) -> str:
+        if self.reply.code == 334:
+            return "< 334 ****"  # of SCRAM it holds what a password could be guessed from
         return "\n".join(
             f"< {self.reply.code}{separator}{line}".rstrip()
             for separator, line in zip(

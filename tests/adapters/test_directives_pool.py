@@ -59,6 +59,7 @@ def test_max_messages_go_over_one_connection(runtime: Runtime, directive: str, u
         deliveries = deliver_in_turn(runtime, config_of(served.endpoint, directive), 5)
     assert [statuses(delivery) for delivery in deliveries] == [[D, D]] * 5
     assert [message.connection for message in server.messages] == used
+    assert [peer.commands[-1] for peer in server.connections] == ["QUIT"] * used[-1]
 
 
 @pytest.mark.usefixtures("nothing_left")

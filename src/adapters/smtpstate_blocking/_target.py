@@ -101,7 +101,7 @@ class Target(TargetBase[Wire]):
                 slot = self._pool.take(delivery)
             try:
                 drive(slot.courier.delivering(delivery), slot.wire)
-                if not self._entered:
+                if not (self._entered and slot.courier.keeps_connection):
                     drive(slot.courier.leaving(), slot.wire)
             except BaseException:
                 self._drop(slot)

@@ -141,7 +141,7 @@ class AsyncTarget(TargetBase[AsyncWire]):
             slot = self._pool.take(delivery)
             try:
                 await drive(slot.courier.delivering(delivery), slot.wire)
-                if not self._entered:
+                if not (self._entered and slot.courier.keeps_connection):
                     await drive(slot.courier.leaving(), slot.wire)
             except BaseException:
                 self._pool.drop(slot)

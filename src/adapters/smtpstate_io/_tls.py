@@ -114,7 +114,9 @@ def _negotiated(done: ssl.SSLObject, verified: bool) -> Negotiated:
 def _failed(error: ssl.SSLError) -> TlsFailed:
     if isinstance(error, ssl.SSLCertVerificationError):
         why = error.verify_message.removesuffix(".")
-        return TlsFailed(f"the server's certificate is refused: {why[:1].lower()}{why[1:]}", certificate=True)
+        if why[1:2].islower():  # and not "IP address mismatch"
+            why = f"{why[0].lower()}{why[1:]}"
+        return TlsFailed(f"the server's certificate is refused: {why}", certificate=True)
     if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
         return TlsFailed("the server closed the connection in the middle of TLS")
     why = error.reason or error.strerror or "unknown reason"
