@@ -13,6 +13,7 @@ from smtpstate import (
     Credentials,
     DeadlinePassed,
     Delivery,
+    DeliveryFailed,
     Envelope,
     LocalProtocolError,
     Message,
@@ -550,3 +551,38 @@ def test_an_exception_of_the_callers_source_comes_out_unchanged_whatever_it_is()
         with pytest.raises(type(error)) as raised:
             playground.run(forwarding(delivery, TargetConfig(targets=[MX])))
         assert raised.value is error
+
+
+def test_a_delivery_that_is_settled_is_not_sent_again() -> None:
+    played = play()
+    server = ModelServer()
+    playground = Playground({MX: server})
+    playground.run(Courier(TargetConfig(targets=[MX])).delivering(played.delivery))
+    assert server.connections == []
+
+
+def test_a_delivery_raises_for_those_who_like_exceptions() -> None:
+    play().delivery.raise_for_status()
+    played = play([on("RCPT", "b@y.example").reply(550, "no")])
+    with pytest.raises(DeliveryFailed, match="b@y.example: rejected: 550 no") as failed:
+        played.delivery.raise_for_status()
+    assert failed.value.delivery is played.delivery
+
+
+def test_a_domain_that_cannot_be_written_in_a_labels_needs_smtputf8() -> None:
+    played = play((), ["b@\u200d.example", "c@y.example"])
+    assert (played.statuses, played.enhanced[0]) == ([R, D], "5.6.7")
+
+
+def test_a_connection_lost_later_inside_tls_is_no_failed_handshake() -> None:
+    rules = [on("EHLO", occurrence=2).reply(500, "what"), on("HELO").close()]
+    played = play(rules, ["b@y.example"], extensions=("STARTTLS",))
+    assert (played.statuses, played.phases, len(played.server.connections)) == ([F], ["hello"], 1)
+
+
+def test_a_client_cannot_be_named_where_rset_is_refused() -> None:
+    rules = [on("RCPT").reply(550, "no"), on("RSET").reply(500, "what")]
+    kept = Kept(rules, ("XFORWARD NAME",))
+    kept.deliver()
+    assert kept.deliver(client=CLIENT).outcomes[0].status is R  # on a new connection
+    assert kept.connections == 2

@@ -109,8 +109,7 @@ def test_on_a_new_connection_the_message_does_not_wait_and_may_be_lost_with_it()
 
 @pytest.mark.parametrize("offers", [(), ("PIPELINING",), ("CHUNKING",), BINARY])
 def test_a_refusal_amid_the_message_is_looked_for_after_each_block(offers: tuple[str, ...]) -> None:
-    line_ends = "binary" if offers == BINARY else "crlf"
-    large = Message(b"x" * (10 * BLOCK), line_ends=line_ends)
+    large = Message(b"x" * (10 * BLOCK), line_ends="binary" if offers == BINARY else "crlf")
     played = play([on("content", after=BLOCK).reply(552, "5.3.4 too big")], message=large, extensions=offers)
     assert (played.statuses, played.codes) == ([R, R], [552, 552])
     assert played.server.messages == []

@@ -380,7 +380,6 @@ class Connection:
             self._over()
             return MessageAnswered(reply, EndOfContent(), early=True)
         # Its end left meanwhile, and nobody knows whether that will be answered too.
-        self._accepted.clear()
         self._pop(self._pending[0], reply.digit)
         self._failed(RemoteProtocolError("the message was refused before its end"))
         return MessageAnswered(reply, EndOfContent())

@@ -117,7 +117,7 @@ class Send(Request):
 
     data: bytes = field(repr=False)
     deadline: float
-    heed: bool = False
+    heed: bool = field(default=False, repr=False)
 
     def __iter__(self) -> Steps[None]:
         yield self
