@@ -461,6 +461,19 @@ def test_a_delivery_that_was_made_before_is_not_made_again() -> None:
     assert sent.taken == ["r0@y.example", "r1@y.example"]
 
 
+@OFFERED
+def test_progress_is_told_to_the_end_of_each_message(offers: str) -> None:
+    told: dict[str, list[tuple[int, int | None]]] = {}
+    deliveries = mails(offers, 3)
+    for delivery in deliveries:
+        heard = told[delivery.envelope.sender] = []
+        delivery.progress = lambda sent, total, heard=heard: heard.append((sent, total))
+    send((), offers, deliveries)
+    size = 150_000 if offers == "chunks" else len(MESSAGE)
+    assert [heard[-1] for heard in told.values()] == [(size, size)] * 3
+    assert all(heard == sorted(heard) for heard in told.values())
+
+
 class Broken(Exception):
     """The caller's own."""
 

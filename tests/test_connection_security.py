@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dialogues import COMMANDS, hear, offer, reach, say, violation
+from dialogues import COMMANDS, GREETING, hear, offer, reach, say, violation
 from smtpstate._commands import AuthAbort, AuthBegin, AuthResponse, StartTls
+from smtpstate._connection import Connection
 from smtpstate._errors import RemoteProtocolError
 from smtpstate._events import Challenged, CommandAnswered
 from smtpstate._limits import Limits
@@ -13,6 +14,14 @@ from smtpstate._machine import State
 from smtpstate._replies import Reply
 
 # STARTTLS.
+
+
+def test_a_connection_is_taken_for_a_plain_one_unless_something_else_is_said() -> None:
+    conn = Connection()
+    hear(conn, GREETING)
+    conn.send(COMMANDS["EHLO"])
+    hear(conn, offer("STARTTLS"))
+    assert conn.send(StartTls()) == b"STARTTLS\r\n"
 
 
 def test_nothing_that_came_in_clear_passes_for_something_said_inside_tls() -> None:

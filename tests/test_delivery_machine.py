@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
+from operator import attrgetter
 from typing import Any, Literal
 
 from hypothesis import settings
@@ -296,5 +297,6 @@ class Deliveries(RuleBasedStateMachine):
             self.playground.close()
 
 
-TestDeliveries = Deliveries.TestCase
+#: Hypothesis leaves open of what type it is.
+TestDeliveries: Any = attrgetter("TestCase")(Deliveries)
 TestDeliveries.settings = settings(max_examples=150, stateful_step_count=6, deadline=None)

@@ -84,6 +84,10 @@ def test_smtputf8() -> None:
     assert line(played, "MAIL") == "SMTPUTF8"
     assert played.server.messages[0].recipients == ("grüße@y.example",)
     assert refused_here(give(to="grüße@y.example"), "5.6.7")
+    assert "RCPT TO:<b@xn--gre-6ka8l.example>" in give(to="b@grüße.example").said
+    assert refused_here(give(to=f"b@{'ü' * 70}.example"), "5.6.7"), (
+        "no such domain can be written in A-labels"
+    )
 
 
 def test_size() -> None:

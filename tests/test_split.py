@@ -65,7 +65,7 @@ def test_both_limits_hold_together() -> None:
 
 
 def test_nobody_is_lost_by_splitting() -> None:
-    waiting, seen = EVERYONE, []
+    waiting, seen = EVERYONE, list[int]()
     sessions = 0
     while waiting:
         made, sessions = link("RCPTMAX=2", "RCPTDOMAINMAX=1"), sessions + 1

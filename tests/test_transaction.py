@@ -8,6 +8,7 @@ from playing import MESSAGE, D, F, R, U
 from smtpstate import (
     DeadlinePassed,
     Delivery,
+    DeliveryFailed,
     Envelope,
     Limits,
     RemoteProtocolError,
@@ -270,16 +271,25 @@ def test_a_message_of_which_something_has_left_is_not_untouched() -> None:
     assert not told.transaction.untouched
 
 
+def test_who_did_not_get_the_message_is_said_by_an_exception_to_those_who_like_exceptions() -> None:
+    told = Told().envelope(250, 250, 550, 250).content_sent().final(250)
+    with pytest.raises(DeliveryFailed) as caught:
+        told.delivery.raise_for_status()
+    assert caught.value.delivery is told.delivery
+    assert "c@y.example" in str(caught.value)
+    assert "b@y.example" not in str(caught.value)
+    Told().envelope(250, 250, 250, 250).content_sent().final(250).delivery.raise_for_status()
+
+
 def test_progress_is_told_once_something_of_the_message_has_left() -> None:
     told, heard = Told(), list[tuple[int, int | None]]()
 
     def tell(sent: int, total: int | None) -> None:
         heard.append((sent, total))
 
-    reader = Reader(told.delivery.message)
-    told.transaction.tell_progress(reader)
+    told.transaction.tell_progress()
     told.delivery.progress = tell
-    told.transaction.tell_progress(reader)
+    told.transaction.tell_progress()
     assert heard == []
-    told.content_sent().transaction.tell_progress(reader)
+    told.content_sent().transaction.tell_progress()
     assert heard == [(0, None)]

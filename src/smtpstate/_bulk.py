@@ -144,8 +144,11 @@ class _Bulk:
         """
         delivery, link = running.delivery, running.link
         delivery.under_way(None)
-        waiting = running.later + (running.transaction.too_many if running.transaction else [])
-        running.transaction = None
+        waiting = running.later
+        if running.transaction is not None:
+            running.transaction.tell_progress()
+            waiting = waiting + running.transaction.too_many
+            running.transaction = None
         if link is not None:
             delivery.tried(running.ending.attempt(link, self._clock() - running.begun))
             if waiting or delivery.remaining(self._courier.failover):

@@ -27,7 +27,7 @@ def exchange(link: Link, transaction: Transaction, plan: Plan) -> Steps[None]:
     while link.conn.outstanding:
         # Nobody's fate hangs on what comes once all are settled.
         yield from link.hear(link.patience if transaction.complete else None)
-    transaction.tell_progress(plan.reader)
+    transaction.tell_progress()
 
 
 def begin(link: Link, transaction: Transaction, plan: Plan) -> Steps[None]:
@@ -122,7 +122,7 @@ def send_chunks(link: Link, transaction: Transaction, plan: Plan) -> Steps[None]
             break
         link.submit(Bdat(chunk), transaction.hear_chunk)
         yield from link.flush()
-        transaction.tell_progress(plan.reader)
+        transaction.tell_progress()
         yield from link.glance()
     link.submit(Bdat(chunk, last=True), transaction.hear_final)
     transaction.end_submitted()
@@ -155,7 +155,7 @@ def send_content(link: Link, transaction: Transaction, reader: Reader) -> Steps[
             link.submit(Content(block))
         if not reader.ended:
             yield from link.flush(heed=True)
-            transaction.tell_progress(reader)
+            transaction.tell_progress()
             yield from link.glance()  # a server may refuse long before the end
     link.submit(EndOfContent(), transaction.hear_final)
     transaction.end_submitted()

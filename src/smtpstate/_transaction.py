@@ -12,7 +12,6 @@ from smtpstate._events import Answered, ContentWanted, RecipientDelivered
 from smtpstate._link import Closing, Link, Listener
 from smtpstate._outcomes import Phase, Status
 from smtpstate._plan import Plan
-from smtpstate._reader import Reader
 from smtpstate._replies import Reply
 
 #: What ``failover`` calls a temporary refusal, and a connection that was lost.
@@ -98,11 +97,11 @@ class Transaction:
         """Note that the end of the message stands in the next flight."""
         self._end_at = self._link.submitted
 
-    def tell_progress(self, reader: Reader) -> None:
+    def tell_progress(self) -> None:
         """Tell the caller how much of the message has been sent."""
         tell = self._delivery.progress
         if tell is not None and self._content_at is not None and self._link.requested > self._content_at:
-            tell(reader.seen, reader.total)
+            tell(self._plan.reader.seen, self._plan.reader.total)
 
     # What is known.
 
