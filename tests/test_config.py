@@ -43,7 +43,9 @@ def test_targets_keep_the_order_in_which_they_are_to_be_tried() -> None:
 
 
 @pytest.mark.parametrize(
-    "targets", [MX, [MX], (MX,), iter([MX]), Endpoint.parse(MX), [Endpoint.parse(MX)]], ids=str
+    "targets",
+    [MX, [MX], (MX,), iter([MX]), Endpoint.parse(MX), [Endpoint.parse(MX)]],
+    ids=["a text", "a list", "a tuple", "an iterator", "an endpoint", "a list of endpoints"],
 )
 def test_targets_are_endpoints_or_their_texts_one_or_several(targets: Any) -> None:
     assert TargetConfig(targets=targets).endpoints == (Endpoint("tcp", "mx.example", 25),)

@@ -32,7 +32,9 @@ adapters = pytest.mark.parametrize(
 
 
 @contextmanager
-def flooding(kind: str, folder: Path, protocol: str, *extensions: str) -> Generator[tuple[str, IO[str]], None, None]:
+def flooding(
+    kind: str, folder: Path, protocol: str, *extensions: str
+) -> Generator[tuple[str, IO[str]], None, None]:
     """Run the server, and yield the endpoint and where its report comes out."""
     path = str(folder / "socket") if kind == "unix" else ""
     program = [sys.executable, "-I", flood_server.__file__, protocol, path, *extensions]
