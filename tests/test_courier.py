@@ -586,3 +586,14 @@ def test_a_client_cannot_be_named_where_rset_is_refused() -> None:
     kept.deliver()
     assert kept.deliver(client=CLIENT).outcomes[0].status is R  # on a new connection
     assert kept.connections == 2
+
+
+def test_transaction_timeout_covers_the_failover_of_queued_messages_too() -> None:
+    first = ModelServer(rules=[on("MAIL").delay(6).reply(451, "later")])
+    second = ModelServer(rules=[on("MAIL").silence()])
+    config = TargetConfig(targets=[MX, MX2], failover=["connect", "transient"], transaction_timeout=10)
+    delivery = Delivery(Envelope("a@x.example", ["b@y.example"]), MESSAGE)
+    playground = Playground({MX: first, MX2: second}, deliveries=[delivery])
+    playground.run(Courier(config).delivering_many())
+    assert delivery.outcomes[0].status is F
+    assert playground.clock() == 10

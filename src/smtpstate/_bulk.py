@@ -157,7 +157,7 @@ class _Bulk:
                 waiting = yield from self._courier.deliver(
                     link.endpoint, delivery, waiting, self._clock, running.ends
                 )
-        yield from self._courier.forward(delivery, self._clock)
+        yield from self._courier.forward(delivery, self._clock, running.ends)
 
     def start(self, running: _Running) -> Steps[None]:
         """Begin a delivery on the connection, or on a new one."""

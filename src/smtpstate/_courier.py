@@ -76,9 +76,13 @@ class Courier:
         """Return the dialogue that ends the connection, if there is one, by QUIT."""
         return Dialogue(lambda _: self.leave())
 
-    def forward(self, delivery: Delivery, clock: Clock) -> Steps[None]:
-        """Try each endpoint in turn, for the recipients that may still be tried."""
-        ends = self.end_of_delivery(clock)
+    def forward(self, delivery: Delivery, clock: Clock, ends: float | None = None) -> Steps[None]:
+        """Try each endpoint in turn, for the recipients that may still be tried.
+
+        ``ends`` is the deadline over all of it, where it has begun before.
+        """
+        if ends is None:
+            ends = self.end_of_delivery(clock)
         if self.refuses(delivery):
             return
         for endpoint in self.untried(delivery, clock):
