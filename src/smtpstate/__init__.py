@@ -2,8 +2,8 @@
 
 ``Connection`` says what is legal, octet by octet; ``Delivery`` and
 ``forwarding`` do what is wise, as a ``Dialogue`` of requests that any event
-loop can answer. Adapters that do are ``smtpstate_blocking`` and
-``smtpstate_asyncio``.
+loop can answer. Adapters that do are ``smtpstate_blocking``,
+``smtpstate_asyncio``, ``smtpstate_trio`` and ``smtpstate_anyio``.
 """
 
 from smtpstate._auth import Auth, Credentials
@@ -33,7 +33,7 @@ from smtpstate._commands import (
     Xclient,
     Xforward,
 )
-from smtpstate._config import TargetConfig, Timeouts
+from smtpstate._config import TargetConfig, TargetSettings, Timeouts
 from smtpstate._connection import Connection
 from smtpstate._courier import Courier, forwarding
 from smtpstate._delivery import Attempt, Delivery
@@ -78,14 +78,18 @@ from smtpstate._requests import (
     Clock,
     Connect,
     Connected,
+    Give,
     Handshake,
     Negotiated,
     Poll,
     Pull,
+    Queue,
     Receive,
     Request,
     Send,
+    SendInterrupted,
     Steps,
+    Take,
 )
 from smtpstate._tls import TlsClient
 from smtpstate._trace import Trace, TraceEvent
@@ -128,6 +132,7 @@ __all__ = [
     "Envelope",
     "Event",
     "Expn",
+    "Give",
     "Greeted",
     "Handshake",
     "HelloAnswered",
@@ -147,6 +152,7 @@ __all__ = [
     "Poll",
     "Protocol",
     "Pull",
+    "Queue",
     "Quit",
     "Rcpt",
     "Receive",
@@ -158,6 +164,7 @@ __all__ = [
     "Request",
     "Rset",
     "Send",
+    "SendInterrupted",
     "SenderAnswered",
     "ServiceClosing",
     "SmtpStateError",
@@ -166,7 +173,9 @@ __all__ = [
     "State",
     "Status",
     "Steps",
+    "Take",
     "TargetConfig",
+    "TargetSettings",
     "Timeouts",
     "TlsClient",
     "TlsFailed",
