@@ -11,6 +11,7 @@ import pytest
 from playing import MX, MX2, D, F, R
 from smtpstate import (
     Auth,
+    ConfigError,
     Credentials,
     Delivery,
     Envelope,
@@ -314,3 +315,17 @@ def test_secrets_never_appear_in_traces_reprs_or_exceptions(secret: str) -> None
         seen += [str(outcome.error) for outcome in delivery.outcomes]
     assert secret not in "\n".join(seen)
     assert any("AUTH PLAIN ****" in line for line in seen)
+
+
+def test_scram_is_bound_to_the_certificate_on_request_alone() -> None:
+    tls = ModelTls(bindings={"tls-server-end-point": b"the hash of a certificate"})
+    offers = "SCRAM-SHA-256 SCRAM-SHA-256-PLUS"
+    for end_point, taken in ((True, "SCRAM-SHA-256-PLUS"), (False, "SCRAM-SHA-256")):
+        result = play(Auth.scram(*MINE, end_point=end_point), mechanisms=offers, tls=tls)
+        assert (result.statuses, result.identities) == ([D], ["me"])
+        assert [command.split()[1] for command in result.commands if command.startswith("AUTH")] == [taken]
+
+
+def test_end_point_is_no_word_of_the_directive() -> None:
+    with pytest.raises(ConfigError, match="end_point"):
+        TargetConfig(targets=[MX], auth=Auth.scram(*MINE, end_point=True)).to_text()

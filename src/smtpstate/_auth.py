@@ -77,6 +77,9 @@ class Auth:
     token: Token = ""
     name: str = ""  #: of an own mechanism, as servers offer it
     mechanism: Mechanism | None = None  #: called once for each authentication
+    #: bind SCRAM to the server's certificate, where that is known (RFC 5929 §4); wrong where somebody
+    #: else ends TLS for the server
+    end_point: bool = False
 
     def __post_init__(self) -> None:
         needed = _parts(self.kind)
@@ -126,9 +129,13 @@ class Auth:
         return cls("external")
 
     @classmethod
-    def scram(cls, user: str, password: str) -> Auth:
-        """Authenticate by the strongest SCRAM that is offered (RFC 5802, RFC 7677)."""
-        return cls("scram", user, password)
+    def scram(cls, user: str, password: str, *, end_point: bool = False) -> Auth:
+        """Authenticate by the strongest SCRAM that is offered (RFC 5802, RFC 7677).
+
+        With ``end_point`` it is bound to the server's certificate (RFC 5929 §4),
+        which needs the package cryptography; no word of the directive says so.
+        """
+        return cls("scram", user, password, end_point=end_point)
 
     @classmethod
     def xoauth2(cls, user: str, token: Token) -> Auth:
@@ -190,11 +197,13 @@ class Auth:
         """Return the directive's words, secrets included.
 
         Raises:
-            ConfigError: a callable is part of it, which no words can say.
+            ConfigError: a callable or ``end_point`` is part of it, which no words can say.
         """
         parts = [getattr(self, part) for part in _PARTS[self.kind]]
         if not all(isinstance(part, str) for part in parts):
             raise WrongSetting("auth", "a callable cannot be written as text")
+        if self.end_point:
+            raise WrongSetting("auth", "end_point cannot be written as text")
         return (self.kind, *parts)
 
     @property

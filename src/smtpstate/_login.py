@@ -109,6 +109,7 @@ def _exchange(link: Link, login: Login) -> SaslExchange:
             secret=_secret(link, login, offered),
             nonce=login.nonce() if login.nonce else "",
             tls=link.tls,
+            end_point=auth.end_point,
             host=link.endpoint.host or None,
             port=link.endpoint.port or None,
         )

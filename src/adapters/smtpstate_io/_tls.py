@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ssl
 from contextlib import suppress
-from types import MappingProxyType
 from typing import final
 
 from smtpstate._errors import TlsFailed
 from smtpstate._requests import Negotiated
+from smtpstate_io._bindings import Bindings
 
 _RECORD = 65536  # octets asked for at once; TLS hands out at most one record, 16384 octets
 
@@ -95,19 +95,12 @@ class Tls:
 def _negotiated(done: ssl.SSLObject, verified: bool) -> Negotiated:
     version = done.version() or ""
     cipher = done.cipher()
-    bindings: dict[str, bytes] = {}
-    for kind in ssl.CHANNEL_BINDING_TYPES:
-        # tls-unique is defined up to TLS 1.2 only (RFC 9266 §3).
-        if kind != "tls-unique" or version == "TLSv1.2":
-            value = done.get_channel_binding(kind)
-            if value:
-                bindings[kind] = value
     return Negotiated(
         version,
         cipher[0] if cipher else "",
         verified,
         done.getpeercert(binary_form=True),
-        MappingProxyType(bindings),
+        Bindings(done),
     )
 
 
