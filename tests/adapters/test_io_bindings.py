@@ -22,7 +22,8 @@ def test_a_login_is_bound_to_a_real_connection(runtime: Runtime, tmp_path: Path)
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
-    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.tempfile() as file:
+        context.load_cert_chain(file)
     offers = ["STARTTLS", "AUTH PLAIN SCRAM-SHA-256 SCRAM-SHA-256-PLUS"]
     server = ModelServer(extensions=offers, users={"me": "s3cret-word"})
     with serve(server, tls=context) as served:
