@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smtpstate._errors import ConfigError
@@ -355,6 +355,7 @@ PIECES = [
 ]
 
 
+@example('"\n" { ')
 @given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join) | hostile_text)
 def test_any_text_is_read_or_a_config_error(text: str) -> None:
     try:

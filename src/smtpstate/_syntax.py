@@ -70,7 +70,7 @@ class Text:
 
     def mistake(self, line: int, *parts: str) -> ConfigError:
         """Return the error that says where, in which directive, and what."""
-        return ConfigError(": ".join((self._filename, f"line {line}", *parts)))
+        return ConfigError(visible(": ".join((self._filename, f"line {line}", *parts))))
 
     def statements(self, text: object) -> tuple[Statement, ...]:
         """Return what ``text`` says, variables replaced.
