@@ -234,9 +234,12 @@ class _Bulk:
             if not recipients:
                 return None
             ending = Ending()
-            link = yield from courier.session_at(endpoint, delivery, recipients, ending, clock, running.ends)
-            if link is not None:
-                return link
+            session = yield from courier.session_at(
+                endpoint, delivery, recipients, ending, clock, running.ends
+            )
+            if isinstance(session, Link):
+                return session
+            delivery.settle_all(recipients, session)
             assert courier.link is not None
             delivery.tried(ending.attempt(courier.link, clock() - running.begun))
         return None

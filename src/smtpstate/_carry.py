@@ -112,15 +112,29 @@ def transact(
     link.transactions += 1
     transaction = Transaction(link, delivery, plan)
     delivery.under_way(transaction.if_stopped_now)
+    yield from attempt(exchange(link, transaction, plan), link, transaction, ending)
+    delivery.under_way(None)
+    if link.stale:
+        return batch
+    link.reused = False
+    return transaction.too_many
+
+
+def attempt(steps: Steps[None], link: Link, transaction: Transaction, ending: Ending) -> Steps[None]:
+    """Take steps of a transaction; where they fail, settle everybody who is not settled.
+
+    A connection that had been idle and was dead is marked as stale instead.
+
+    Raises:
+        Exception: whatever the caller's own source raised.
+    """
     try:
-        yield from exchange(link, transaction, plan)
+        yield from steps
     except (Closing, TransportError, RemoteProtocolError) as failure:
         link.failed(failure)
-        if found_dead(link, transaction, failure):
-            delivery.under_way(None)
-            return batch
-        ending.take(failure)
-        transaction.ended(failure)
+        if not found_dead(link, transaction, failure):
+            ending.take(failure)
+            transaction.ended(failure)
     except Spoiled as refusal:
         ending.take(refusal)
         link.broken = True
@@ -131,9 +145,6 @@ def transact(
         transaction.lost(cause_of(error))
         link.failed(cause_of(error))
         raise cause_of(error) from None
-    link.reused = False
-    delivery.under_way(None)
-    return transaction.too_many
 
 
 def present(

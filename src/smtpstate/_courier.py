@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import final
 
+from smtpstate._auth import Credentials
 from smtpstate._bulk import forward_many
 from smtpstate._carry import Ending, carry
 from smtpstate._config import TargetConfig
-from smtpstate._delivery import Delivery, Fate
+from smtpstate._delivery import Delivery, Fate, tells_more
 from smtpstate._dialogue import Dialogue
 from smtpstate._endpoints import Endpoint
-from smtpstate._errors import RemoteProtocolError, TransportError
+from smtpstate._envelope import Envelope
+from smtpstate._errors import LocalProtocolError, RemoteProtocolError, TransportError
 from smtpstate._fates import FAILURES, NO_CREDENTIALS, fate_of_failure, unfinished
-from smtpstate._ladder import Ladder, Rung
+from smtpstate._ladder import Ladder
 from smtpstate._link import Closing, Link
 from smtpstate._login import Login, LoginFailed
 from smtpstate._memory import Memory
+from smtpstate._message import Message
+from smtpstate._replies import Reply
 from smtpstate._requests import Clock, Steps
 from smtpstate._secure import NoTls, TlsBroke
 from smtpstate._session import Refused, open_session, say_goodbye
+from smtpstate._stepwise import Stepwise
 from smtpstate._trace import Settled, Trace
 
 _READ_ONCE = "no other endpoint was tried: the message could be read only once"
@@ -72,6 +77,45 @@ class Courier:
         """
         return Dialogue(lambda clock: forward_many(self, ahead, clock))
 
+    def transaction(
+        self,
+        envelope: Envelope,
+        *,
+        credentials: Credentials | None = None,
+        declared: Message | None = None,
+    ) -> Stepwise:
+        """Return a transaction that is taken step by step."""
+        return Stepwise(self, envelope, credentials, declared or Message(b""))
+
+    def authenticating(self, credentials: Credentials) -> Dialogue[Reply]:
+        """Return the dialogue that tries the sender's own credentials on a new connection.
+
+        Its result is the server's reply, or a local one if none can be asked.
+
+        Raises:
+            LocalProtocolError: the target does not forward credentials.
+        """
+        if self._config.auth.kind != "forward":
+            raise LocalProtocolError("the target has credentials of its own, or needs none")
+        return Dialogue(lambda clock: self._authenticate(credentials, clock))
+
+    def _authenticate(self, credentials: Credentials, clock: Clock) -> Steps[Reply]:
+        delivery = Delivery.stepwise(Envelope(None), credentials)
+        ends = self.end_of_delivery(clock)
+        yield from self.leave()  # what an older connection was let in with may not be good any more
+        worst: Fate | None = None
+        for endpoint in self.untried(delivery, clock):
+            session = yield from self.session_at(endpoint, delivery, [], Ending(), clock, ends)
+            if isinstance(session, Link):
+                session.idle_since = clock()
+                assert session.welcome is not None
+                return session.welcome
+            worst = session if worst is None or tells_more(session, worst) else worst
+            if session.moves not in self.failover:
+                break
+        assert worst is not None
+        return worst.reply
+
     def leaving(self) -> Dialogue[None]:
         """Return the dialogue that ends the connection, if there is one, by QUIT."""
         return Dialogue(lambda _: self.leave())
@@ -120,10 +164,11 @@ class Courier:
         begun = clock()
         ending = Ending()
         try:
-            link = yield from self.session_at(endpoint, delivery, recipients, ending, clock, ends)
-            if link is None:
+            session = yield from self.session_at(endpoint, delivery, recipients, ending, clock, ends)
+            if isinstance(session, Fate):
+                delivery.settle_all(recipients, session)
                 return []
-            return (yield from carry(delivery, recipients, link, ending, self._config))
+            return (yield from carry(delivery, recipients, session, ending, self._config))
         finally:
             if self._link is not None:
                 delivery.tried(ending.attempt(self._link, clock() - begun))
@@ -136,16 +181,16 @@ class Courier:
         ending: Ending,
         clock: Clock,
         ends: float | None,
-    ) -> Steps[Link | None]:
-        """Return a session at an endpoint, idle before or new; None if there is none to be had."""
+    ) -> Steps[Link | Fate]:
+        """Return a session at an endpoint, idle before or new, or what it means that none is to be had."""
         idle = yield from self.take_idle(endpoint, delivery, clock, ends)
         if idle is not None:
             delivery.on_the_way(unfinished(delivery, idle, recipients))
             return idle
         login = self.login_for(delivery)
         ladder = Ladder(self._config, endpoint)
-        rung: Rung | None = ladder.top
-        while rung is not None:
+        rung = ladder.top
+        while True:
             begun = clock()
             yield from self.leave()
             link = self._link = self._new_link(endpoint, clock, ends)
@@ -157,19 +202,17 @@ class Courier:
                 if isinstance(failure, LoginFailed) and failure.detail:
                     delivery.note({None: [f"the server gave as its reason: {failure.detail}"]})
                 ending.take_fate(fate)
-                rung = ladder.below(rung, failure.cause) if isinstance(failure, TlsBroke) else None
-                if rung is not None:
-                    delivery.tried(ending.attempt(link, clock() - begun))
-                    continue
-                for index in recipients:
-                    delivery.settle(index, fate)
-                if fate.moves == "connect":
-                    self._memory.failed(endpoint, clock())
+                below = ladder.below(rung, failure.cause) if isinstance(failure, TlsBroke) else None
+                if below is None:
+                    if fate.moves == "connect":
+                        self._memory.failed(endpoint, clock())
+                    return fate
+                delivery.tried(ending.attempt(link, clock() - begun))
+                rung = below
             else:
                 ending.clear()
                 self._memory.reached(endpoint)
                 return link
-        return None
 
     def give_up(self, link: Link, failure: Exception) -> Fate:
         """Close a connection without a session, unless it is in step for a goodbye; return what that means."""

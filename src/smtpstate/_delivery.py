@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, final
 
 from smtpstate._auth import Credentials
 from smtpstate._endpoints import Endpoint
-from smtpstate._envelope import Envelope
+from smtpstate._envelope import Envelope, Recipient
 from smtpstate._errors import DeliveryFailed, LocalProtocolError
 from smtpstate._message import Message
 from smtpstate._outcomes import Outcome, Phase, Status
@@ -69,7 +69,8 @@ _PHASES = tuple(Phase)
 _NOTHING = Fate(status=Status.DEFERRED, reply=_NOT_BEGUN, phase=Phase.CONNECT)
 
 
-def _tells_more(fate: Fate, before: Fate) -> bool:
+def tells_more(fate: Fate, before: Fate) -> bool:
+    """Return whether ``fate`` is to be kept in place of ``before``."""
     if fate.lacking or before.lacking:
         return before.lacking
     if fate.status is not Status.DEFERRED:
@@ -92,12 +93,13 @@ class Delivery:
     __slots__ = (
         "_attempts",
         "_connected",
+        "_envelope",
         "_fates",
         "_notes",
         "_pending",
         "_reader",
+        "_recipients",
         "credentials",
-        "envelope",
         "message",
         "progress",
     )
@@ -112,26 +114,47 @@ class Delivery:
     ) -> None:
         if not envelope.recipients:
             raise LocalProtocolError("the envelope has no recipient")
-        self.envelope: Envelope = envelope
-        self.credentials: Credentials | None = credentials  #: for targets that forward them
-        #: called with the octets of the message that have been sent, and how many there are, if that is known
-        self.progress: Callable[[int, int | None], object] | None = progress
-        self.message: Message = Message.of(message)
+        self._begin(envelope, Message.of(message), credentials, progress)
+
+    @classmethod
+    def stepwise(cls, envelope: Envelope, credentials: Credentials | None = None) -> Delivery:
+        """Return a delivery whose further recipients and message come later (``name``, ``give_message``)."""
+        delivery = cls.__new__(cls)
+        delivery._begin(envelope, Message(b""), credentials, None)
+        return delivery
+
+    def _begin(
+        self,
+        envelope: Envelope,
+        message: Message,
+        credentials: Credentials | None,
+        progress: Callable[[int, int | None], object] | None,
+    ) -> None:
+        self._envelope = envelope
+        self._recipients = list(envelope.recipients)
         self._fates: list[Fate | None] = [None] * len(envelope.recipients)
         self._attempts: list[Attempt] = []
         self._notes: dict[int | None, list[str]] = {}
-        self._reader = Reader(self.message)
         # What the undecided recipients of a transaction under way would become if it were lost now.
         self._pending: Callable[[int], Fate | None] | None = None
         # The same for those who are not part of a transaction yet.
         self._connected: Callable[[int], Fate | None] | None = None
+        self.credentials: Credentials | None = credentials  #: for targets that forward them
+        self.give_message(message, progress)
+
+    @property
+    def envelope(self) -> Envelope:
+        """Sender and recipients."""
+        if len(self._recipients) != len(self._envelope.recipients):
+            self._envelope = replace(self._envelope, recipients=tuple(self._recipients))
+        return self._envelope
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
         """What became of each recipient, in the order of the envelope, duplicates kept."""
         return tuple(
             self._fate(index).outcome(recipient.address, self._notes_of(index))
-            for index, recipient in enumerate(self.envelope.recipients)
+            for index, recipient in enumerate(self._recipients)
         )
 
     @property
@@ -151,6 +174,19 @@ class Delivery:
 
     # For the core.
 
+    def name(self, recipient: Recipient) -> int:
+        """Add a recipient, and return its index."""
+        self._recipients.append(recipient)
+        self._fates.append(None)
+        return len(self._fates) - 1
+
+    def give_message(self, message: Message, progress: Callable[[int, int | None], object] | None) -> None:
+        """Say what the message is."""
+        self.message: Message = message
+        #: called with the octets of the message that have been sent, and how many there are, if that is known
+        self.progress: Callable[[int, int | None], object] | None = progress
+        self._reader = Reader(message)
+
     def remaining(self, failover: Iterable[str]) -> list[int]:
         """Return the recipients that another endpoint may still be tried for."""
         return [
@@ -162,8 +198,13 @@ class Delivery:
     def settle(self, index: int, fate: Fate) -> None:
         """Record what became of a recipient; of several failures the most telling is kept."""
         before = self._fates[index]
-        if before is None or _tells_more(fate, before):
+        if before is None or tells_more(fate, before):
             self._fates[index] = fate
+
+    def settle_all(self, indexes: Iterable[int], fate: Fate) -> None:
+        """Record what became of several recipients."""
+        for index in indexes:
+            self.settle(index, fate)
 
     def note(self, notes: Mapping[int | None, Iterable[str]]) -> None:
         """Add notes on what could not be passed on: of one recipient, or under None of all."""

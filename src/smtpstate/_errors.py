@@ -69,12 +69,15 @@ class DeliveryFailed(SmtpStateError):
 
     Attributes:
         delivery: what became of every recipient.
+        reply: the reply that a transaction could not be begun for; a local one where
+            no server had a word to say.
     """
 
-    def __init__(self, message: str, delivery: Delivery) -> None:
+    def __init__(self, message: str, delivery: Delivery, reply: Reply | None = None) -> None:
         super().__init__(message)
         self.delivery = delivery
+        self.reply = reply
 
-    def __reduce__(self) -> tuple[type[DeliveryFailed], tuple[str, Delivery]]:
+    def __reduce__(self) -> tuple[type[DeliveryFailed], tuple[str, Delivery, Reply | None]]:
         """Let a job queue copy it to another process."""
-        return type(self), (str(self), self.delivery)
+        return type(self), (str(self), self.delivery, self.reply)

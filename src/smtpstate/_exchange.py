@@ -23,6 +23,17 @@ def exchange(link: Link, transaction: Transaction, plan: Plan) -> Steps[None]:
         Exception: whatever the caller's source raises.
     """
     yield from begin(link, transaction, plan)
+    yield from conclude(link, transaction)
+
+
+def begin(link: Link, transaction: Transaction, plan: Plan) -> Steps[None]:
+    """Say envelope and message; the end of it may still be waiting for the flight to leave."""
+    yield from name_recipients(link, transaction)
+    yield from send_message(link, transaction, plan)
+
+
+def conclude(link: Link, transaction: Transaction) -> Steps[None]:
+    """Send what is left, and hear all that is due."""
     yield from link.flush()
     while link.conn.outstanding:
         # Nobody's fate hangs on what comes once all are settled.
@@ -30,9 +41,8 @@ def exchange(link: Link, transaction: Transaction, plan: Plan) -> Steps[None]:
     transaction.tell_progress()
 
 
-def begin(link: Link, transaction: Transaction, plan: Plan) -> Steps[None]:
-    """Say envelope and message; the end of it may still be waiting for the flight to leave."""
-    yield from name_recipients(link, transaction)
+def send_message(link: Link, transaction: Transaction, plan: Plan) -> Steps[None]:
+    """Send the message in the way that takes the fewest turns."""
     chunk = small_chunk(link, plan)
     if chunk is not None:
         yield from send_at_once(link, transaction, plan.reader, chunk)

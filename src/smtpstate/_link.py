@@ -98,6 +98,7 @@ class Link:
         "submitted",
         "tls",
         "transactions",
+        "welcome",
     )
 
     def __init__(
@@ -119,6 +120,7 @@ class Link:
         self.connected: Connected | None = None
         self.tls: Negotiated | None = None
         self.login: Login | None = None  #: who we are on it
+        self.welcome: Reply | None = None  #: the reply that let us in, where we authenticated
         self.secrets: tuple[bytes, ...] = ()  #: what no reply may be shown with
         self.client: tuple[tuple[str, str], ...] = ()  #: whom we speak for since XCLIENT
         self.heard: int = 0  #: whole replies so far

@@ -82,6 +82,7 @@ def authenticate(link: Link, config: TargetConfig, login: Login) -> Steps[None]:
     if not exchange.proven:
         raise RemoteProtocolError("the server let us in before it had proved itself", answer.reply)
     link.login = login
+    link.welcome = answer.reply
     link.trace(LoggedIn, f"{login.user or 'as the certificate says'} by {exchange.mechanism}")
 
 

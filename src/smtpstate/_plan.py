@@ -50,9 +50,15 @@ class Plan:
         default_factory=dict[int | None, list[str]]
     )  #: what was left out; None: for everyone
     binary: bool = False
+    lacking: Reply | None = None  #: why nobody can be served
+
+    def asks_for(self, parameter: str) -> bool:
+        """Return whether MAIL has a parameter."""
+        return any(name == parameter for name, _ in self.parameters)
 
     def refuse_all(self, indexes: Sequence[int], reply: Reply) -> Plan:
         """Name nobody: the server lacks what the message needs."""
+        self.lacking = reply
         self.recipients = []
         self.refused = dict.fromkeys(indexes, reply)
         return self
@@ -74,29 +80,41 @@ def plan_for(link: Link, envelope: Envelope, reader: Reader, indexes: Sequence[i
     """
     plan = Plan(reader)
     lacking = yield from _body(link, plan)
+    return _envelope(link, envelope, plan, indexes, lacking)
+
+
+def plan_ahead(link: Link, envelope: Envelope, reader: Reader, indexes: Sequence[int]) -> Plan:
+    """Do the same for a message of which no more is known than was declared."""
+    plan = Plan(reader)
+    return _envelope(link, envelope, plan, indexes, _declared(link, plan))
+
+
+def _envelope(
+    link: Link, envelope: Envelope, plan: Plan, indexes: Sequence[int], lacking: Reply | None
+) -> Plan:
+    """Plan MAIL and RCPT, if the server can take the message itself."""
     if lacking is None and envelope.requiretls:
         lacking = _requiretls(link, plan)
     if lacking is None:
         lacking = _asked_of_mail(link, envelope, plan)
     if lacking is not None:
         return plan.refuse_all(indexes, lacking)
-    utf8 = "SMTPUTF8" in dict(plan.parameters)
-    if not utf8 and link.offers("SMTPUTF8"):
+    if not plan.asks_for("SMTPUTF8") and link.offers("SMTPUTF8"):
         addresses = [envelope.sender, *(envelope.recipients[i].address for i in indexes)]
         if not all(map(str.isascii, addresses)):
             plan.parameters += (("SMTPUTF8", None),)
-            utf8 = True
-    sender = _on_the_wire(envelope.sender, utf8=utf8)
+    sender = _on_the_wire(envelope.sender, utf8=plan.asks_for("SMTPUTF8"))
     if sender is None:
         return plan.refuse_all(indexes, _NO_UTF8)
     plan.sender = sender
     for index in indexes:
-        _plan_recipient(link, plan, index, envelope.recipients[index], utf8=utf8)
+        plan_recipient(link, plan, index, envelope.recipients[index])
     return plan
 
 
-def _plan_recipient(link: Link, plan: Plan, index: int, recipient: Recipient, *, utf8: bool) -> None:
-    address = _on_the_wire(recipient.address, utf8=utf8)
+def plan_recipient(link: Link, plan: Plan, index: int, recipient: Recipient) -> None:
+    """Plan one more recipient."""
+    address = _on_the_wire(recipient.address, utf8=plan.asks_for("SMTPUTF8"))
     if address is None:
         plan.refused[index] = _NO_UTF8
         return
@@ -162,26 +180,67 @@ def _asked_of_mail(link: Link, envelope: Envelope, plan: Plan) -> Reply | None:
 
 def _body(link: Link, plan: Plan) -> Steps[Reply | None]:
     """Plan the message itself: SIZE, BODY and SMTPUTF8 for its header."""
-    message = plan.reader.message
     mime = plan.reader.mime
     if mime is not None:
-        plan.reader = plan.reader.rewritten(_mime_form(link, mime))
+        utf8, eight_bit = link.offers("SMTPUTF8"), link.offers("8BITMIME")
+        plan.reader = plan.reader.rewritten(_mime_form(mime, utf8=utf8, eight_bit=eight_bit))
     first = yield from plan.reader.peek()
     whole = plan.reader.whole
     if whole is not None:
         plan.reader.check_whole()
-    size = plan.reader.size
-    limit = link.conn.capabilities.size
+    return _body_parameters(link, plan, first if whole is None else whole)
+
+
+def _declared(link: Link, plan: Plan) -> Reply | None:
+    """Plan a message that is not there yet."""
+    return _body_parameters(link, plan, None)
+
+
+def fit(link: Link, plan: Plan, reader: Reader) -> Steps[Reply | None]:
+    """Plan the message after MAIL was said: return why the server cannot take it, if so.
+
+    Raises:
+        LocalProtocolError: the whole message is at hand, and breaks a promise; or
+            it is binary, and that was not declared.
+        Exception: whatever the caller's source raises.
+    """
+    binary = reader.message.line_ends == "binary"
+    if binary and not plan.binary:
+        raise LocalProtocolError("that the message is binary must be declared before MAIL")
+    utf8, eight_bit = plan.asks_for("SMTPUTF8"), plan.asks_for("BODY")
+    mime = reader.mime
+    if mime is not None:
+        reader = reader.rewritten(_mime_form(mime, utf8=utf8, eight_bit=eight_bit))
+    plan.reader = reader
+    first = yield from reader.peek()
+    whole = reader.whole
+    if whole is not None:
+        reader.check_whole()
+    if (reply := _too_large(link, reader.size)) is not None:
+        return reply
+    if not utf8 and _needs_utf8(reader, first if whole is None else whole):
+        return _NO_UTF8_HEADER
+    if eight_bit:
+        return None
+    return _without_eight_bit(plan, whole)
+
+
+def _body_parameters(link: Link, plan: Plan, start: bytes | None) -> Reply | None:
+    """Plan the parameters of MAIL that are about the message.
+
+    ``start`` is what of the message is at hand, None if nothing is.
+    """
+    size = plan.reader.message.size if start is None else plan.reader.size
+    if (reply := _too_large(link, size)) is not None:
+        return reply
     if size is not None and link.offers("SIZE"):
-        if limit is not None and size > limit:
-            return Reply.made_here(552, f"5.3.4 the message has {size} octets, and the server takes {limit}")
         plan.parameters += (("SIZE", str(size)),)
-    if message.utf8 if message.utf8 is not None else _header_is_utf8(first if whole is None else whole):
+    if _needs_utf8(plan.reader, start):
         if not link.offers("SMTPUTF8"):
             return _NO_UTF8_HEADER
         plan.parameters += (("SMTPUTF8", None),)
-    if message.line_ends != "binary":
-        return _eight_bit(link, plan, whole)
+    if plan.reader.message.line_ends != "binary":
+        return _eight_bit(link, plan, None if start is None else plan.reader.whole)
     if not (link.chunking and link.offers("CHUNKING") and link.offers("BINARYMIME")):
         return _NO_BINARY
     plan.binary = True
@@ -189,29 +248,53 @@ def _body(link: Link, plan: Plan) -> Steps[Reply | None]:
     return None
 
 
-def _eight_bit(link: Link, plan: Plan, whole: bytes | None) -> Reply | None:
-    declared = plan.reader.message.eight_bit
-    plan.reader.refuse_eight_bit(False)
-    needed: bool | None = declared if isinstance(declared, bool) else None
-    if needed is None and whole is not None:
-        needed = not whole.isascii()
-    if needed is False:
+def _too_large(link: Link, size: int | None) -> Reply | None:
+    limit = link.conn.capabilities.size if link.offers("SIZE") else None
+    if size is None or limit is None or size <= limit:
         return None
-    if link.offers("8BITMIME"):
+    return Reply.made_here(552, f"5.3.4 the message has {size} octets, and the server takes {limit}")
+
+
+def _needs_utf8(reader: Reader, start: bytes | None) -> bool:
+    if reader.message.utf8 is not None:
+        return reader.message.utf8
+    return start is not None and _header_is_utf8(start)
+
+
+def _eight_bit(link: Link, plan: Plan, whole: bytes | None) -> Reply | None:
+    if _is_eight_bit(plan.reader, whole) is not False and link.offers("8BITMIME"):
         # It may turn out to be 8bit, where that is not known yet: then this must have been said.
         plan.parameters += (("BODY", "8BITMIME"),)
-    elif declared != "send":
-        if needed:
-            return NO_EIGHT_BIT
-        plan.reader.refuse_eight_bit(True)
+        plan.reader.refuse_eight_bit(False)
+        return None
+    return _without_eight_bit(plan, whole)
+
+
+def _is_eight_bit(reader: Reader, whole: bytes | None) -> bool | None:
+    """Return whether a message has octets beyond ASCII; None if that is not known."""
+    declared = reader.message.eight_bit
+    if isinstance(declared, bool):
+        return declared
+    return None if whole is None else not whole.isascii()
+
+
+def _without_eight_bit(plan: Plan, whole: bytes | None) -> Reply | None:
+    """Plan a message for a server that was not told of octets beyond ASCII."""
+    if plan.reader.message.eight_bit == "send":
+        plan.reader.refuse_eight_bit(False)
+        return None
+    needed = _is_eight_bit(plan.reader, whole)
+    if needed:
+        return NO_EIGHT_BIT
+    plan.reader.refuse_eight_bit(needed is None)
     return None
 
 
-def _mime_form(link: Link, message: MimeMessage) -> bytes:
+def _mime_form(message: MimeMessage, *, utf8: bool, eight_bit: bool) -> bytes:
     """Write a message object in the form that asks least of the server."""
-    utf8 = link.offers("SMTPUTF8") and (needs_utf8(message) or bool(getattr(message.policy, "utf8", False)))
+    utf8 = utf8 and (needs_utf8(message) or bool(getattr(message.policy, "utf8", False)))
     octets = written(message, utf8=utf8 or needs_utf8(message))
-    if octets.isascii() or link.offers("8BITMIME") or not can_be_rewritten(message):
+    if octets.isascii() or eight_bit or not can_be_rewritten(message):
         return octets
     try:
         return written(message, utf8=utf8 or needs_utf8(message), seven_bit=True)

@@ -20,14 +20,22 @@ def next_batch(link: Link, envelope: Envelope, waiting: list[int]) -> tuple[list
         return waiting, []
     batch: list[int] = []
     later: list[int] = []
-    domains = link.domains
     for index in waiting:
-        domain = domain_of(envelope.recipients[index].address).lower()
-        full = most is not None and len(batch) >= most
-        if full or (most_domains is not None and domain not in domains and len(domains) >= most_domains):
-            later.append(index)
-        else:
-            batch.append(index)
-            domains.add(domain)
+        admitted = admits(link, envelope.recipients[index].address, beside=len(batch))
+        (batch if admitted else later).append(index)
     link.exhausted = not batch
     return batch, later
+
+
+def admits(link: Link, address: str, *, beside: int) -> bool:
+    """Return whether a recipient may join so many others in a transaction; its domain counts from then on."""
+    most = link.conn.capabilities.limit("RCPTMAX")
+    if most is not None and beside >= most:
+        return False
+    most_domains = link.conn.capabilities.limit("RCPTDOMAINMAX")
+    if most_domains is not None:
+        domain = domain_of(address).lower()
+        if domain not in link.domains and len(link.domains) >= most_domains:
+            return False
+        link.domains.add(domain)
+    return True

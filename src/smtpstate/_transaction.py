@@ -51,6 +51,7 @@ class Transaction:
         "_undecided",
         "go_ahead",
         "too_many",
+        "verdict",
     )
 
     def __init__(self, link: Link, delivery: Delivery, plan: Plan) -> None:
@@ -70,6 +71,7 @@ class Transaction:
         self._end_at: int | None = None  # what had been submitted when the end of the message was
         self.go_ahead: bool | None = None  #: DATA's answer: whether the server awaits the message
         self.too_many: list[int] = []  #: recipients for whom a further transaction is worth trying
+        self.verdict: Fate | None = None  #: what became of all who were not settled by then
 
     # What is said.
 
@@ -88,6 +90,16 @@ class Transaction:
                 return
             self._asked += 1
             yield Rcpt(address, parameters), self.hear_recipient
+
+    def join(self) -> Command:
+        """Let the recipient that was planned last join, and return what names it."""
+        index, address, parameters = self._plan.recipients[-1]
+        self._indexes.append(index)
+        self._positions.clear()
+        self._decided.append(False)
+        self._undecided += 1
+        self._asked += 1
+        return Rcpt(address, parameters)
 
     def content_follows(self) -> None:
         """Note that what is submitted next is of the message."""
@@ -114,6 +126,11 @@ class Transaction:
     def sender_answered(self) -> bool:
         """Whether MAIL is answered."""
         return self._mail is not None
+
+    @property
+    def sender_reply(self) -> Reply | None:
+        """The answer to MAIL, if it has come."""
+        return self._mail
 
     @property
     def envelope_answered(self) -> bool:
@@ -243,6 +260,7 @@ class Transaction:
 
     def settle_rest(self, fate: Fate) -> None:
         """Settle whoever is not settled yet."""
+        self.verdict = fate
         for position, index in enumerate(self._indexes):
             if not self._decided[position]:
                 self._decided[position] = True
