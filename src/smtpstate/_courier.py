@@ -77,15 +77,9 @@ class Courier:
         """
         return Dialogue(lambda clock: forward_many(self, ahead, clock))
 
-    def transaction(
-        self,
-        envelope: Envelope,
-        *,
-        credentials: Credentials | None = None,
-        declared: Message | None = None,
-    ) -> Stepwise:
-        """Return a transaction that is taken step by step."""
-        return Stepwise(self, envelope, credentials, declared or Message(b""))
+    def transaction(self, delivery: Delivery, declared: Message | None = None) -> Stepwise:
+        """Return a transaction that is taken step by step; see there."""
+        return Stepwise(self, delivery, declared or Message(b""))
 
     def authenticating(self, credentials: Credentials) -> Dialogue[Reply]:
         """Return the dialogue that tries the sender's own credentials on a new connection.

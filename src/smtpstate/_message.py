@@ -62,6 +62,14 @@ class Message:
         """Return ``message`` as a ``Message``."""
         return message if isinstance(message, Message) else cls(message)
 
+    @classmethod
+    def declared(
+        cls, *, size: int | None, eight_bit: bool | Literal["refuse", "send"], utf8: bool | None, binary: bool
+    ) -> Message:
+        """Return what is known of a message that is not there yet."""
+        line_ends: Literal["crlf", "binary"] = "binary" if binary else "crlf"
+        return cls(b"", size=size, eight_bit=eight_bit, utf8=utf8, line_ends=line_ends)
+
     def opened(self) -> Readable:
         """Return the message, asking the callable for it where it is one.
 

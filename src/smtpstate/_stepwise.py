@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, final
 
-from smtpstate._auth import Credentials
 from smtpstate._carry import Ending, attempt, lacking, note_lacks, present
 from smtpstate._delivery import Delivery, Fate, tells_more
 from smtpstate._dialogue import Dialogue
 from smtpstate._endpoints import Endpoint
-from smtpstate._envelope import Envelope, Recipient
-from smtpstate._errors import DeliveryFailed, LocalProtocolError
+from smtpstate._envelope import Recipient
+from smtpstate._errors import DeliveryFailed, LocalProtocolError, TransportError
 from smtpstate._events import Answered
 from smtpstate._exchange import conclude, name_recipients, send_message, settle
 from smtpstate._fates import NO_CREDENTIALS
@@ -45,8 +44,7 @@ class Stepwise:
 
     Args:
         courier: whose connection is used; it must not be used for anything else meanwhile.
-        envelope: the sender, and recipients that are to be named at once.
-        credentials: the sender's own, for targets that forward them.
+        delivery: one that is ``Delivery.stepwise``; recipients of its envelope are named at once.
         declared: what is known of the message: size, whether it is 8bit, binary, or has
             UTF-8 in its header. Its content is not looked at.
     """
@@ -63,10 +61,8 @@ class Stepwise:
         "delivery",
     )
 
-    def __init__(
-        self, courier: Courier, envelope: Envelope, credentials: Credentials | None, declared: Message
-    ) -> None:
-        self.delivery: Delivery = Delivery.stepwise(envelope, credentials)  #: what is known so far
+    def __init__(self, courier: Courier, delivery: Delivery, declared: Message) -> None:
+        self.delivery: Delivery = delivery  #: what is known so far
         self._courier = courier
         self._declared = declared
         self._link: Link | None = None
@@ -130,6 +126,15 @@ class Stepwise:
         """End it: without the message nothing is delivered. The next transaction says RSET."""
         if not self._over:
             self._end(clock)
+
+    def interrupt(self) -> None:
+        """Give it up in the middle of a step: nothing that comes on this connection can be believed."""
+        if self._over or self._link is None or self._transaction is None:
+            return
+        failure = TransportError("the connection was closed in the middle of a step")
+        self._link.failed(failure)
+        self._ending.take(failure)
+        self._transaction.ended(failure)
 
     # The beginning.
 

@@ -8,7 +8,7 @@ from typing import final
 import anyio
 
 from smtpstate_anyio._wire import Wire
-from smtpstate_io import AsyncTarget
+from smtpstate_io import AsyncTarget, Crew, Event
 
 
 @final
@@ -20,3 +20,9 @@ class Target(AsyncTarget):
 
     def _semaphore(self, permits: int) -> AbstractAsyncContextManager[object]:
         return anyio.Semaphore(permits)
+
+    def _crew(self) -> AbstractAsyncContextManager[Crew]:
+        return anyio.create_task_group()
+
+    def _event(self) -> Event:
+        return anyio.Event()

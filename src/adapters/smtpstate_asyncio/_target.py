@@ -6,8 +6,9 @@ import asyncio
 from contextlib import AbstractAsyncContextManager
 from typing import final
 
+from smtpstate_asyncio._crew import Crew
 from smtpstate_asyncio._wire import Wire
-from smtpstate_io import AsyncTarget
+from smtpstate_io import AsyncTarget, Event
 
 
 @final
@@ -19,3 +20,9 @@ class Target(AsyncTarget):
 
     def _semaphore(self, permits: int) -> AbstractAsyncContextManager[object]:
         return asyncio.Semaphore(permits)
+
+    def _crew(self) -> Crew:
+        return Crew()
+
+    def _event(self) -> Event:
+        return asyncio.Event()

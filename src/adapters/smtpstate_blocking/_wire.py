@@ -6,7 +6,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from ssl import SSLContext
 from typing import TypeVar, final
@@ -60,10 +60,20 @@ class Wire:
         Raises:
             TransportError: it could not be done; ``DeadlinePassed`` if not in time.
         """
+        if isinstance(request, Poll):
+            return self._channel.poll()
+        for wait, deadline in self.waits(request):
+            _until(wait, deadline)
+        return self._channel.answer
+
+    def waits(self, request: Request) -> Iterator[tuple[Wait, float]]:
+        """Do what is asked for, but leave the waiting to the caller, each time until its deadline at most.
+
+        Raises:
+            TransportError: it could not be done; ``DeadlinePassed`` if not in time.
+        """
         channel = self._channel
         match request:
-            case Poll():
-                return channel.poll()
             case Connect():
                 waits = channel.connect(request, _look_up(request.endpoint, request.deadline))
             case Receive() | Send() | Handshake():
@@ -71,8 +81,12 @@ class Wire:
             case _:
                 raise TypeError(f"not a request for a connection: {request!r}")
         for wait in waits:
-            _until(wait, request.deadline)
-        return channel.answer
+            yield wait, request.deadline
+
+    @property
+    def answer(self) -> Connected | Negotiated | bytes | None:
+        """The answer to the request whose waits have come to their end."""
+        return self._channel.answer
 
     def close(self) -> None:
         """Close the connection at once."""

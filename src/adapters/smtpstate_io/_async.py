@@ -14,6 +14,7 @@ from smtpstate._requests import (
     Clock,
     Connect,
     Connected,
+    Give,
     Handshake,
     Negotiated,
     Poll,
@@ -21,9 +22,11 @@ from smtpstate._requests import (
     Receive,
     Request,
     Send,
+    Take,
 )
 from smtpstate._tls import TlsClient
 from smtpstate_io._addresses import Address, AddressInfo, known_addresses, looked_up, name_unknown
+from smtpstate_io._backlog import Lane
 from smtpstate_io._channel import Channel
 from smtpstate_io._sources import AsyncSources
 from smtpstate_io._waits import Wait
@@ -103,8 +106,13 @@ class AsyncWire(ABC):
         """Let other tasks have their turn."""
 
 
-async def drive(dialogue: Dialogue[T], wire: AsyncWire) -> T:
+async def drive(dialogue: Dialogue[T], wire: AsyncWire, lane: Lane | None = None) -> T:
     """Perform all requests of ``dialogue``, and return its result.
+
+    Args:
+        dialogue: what to drive.
+        wire: its connection.
+        lane: where its deliveries come from and go to, if it delivers many.
 
     Raises:
         SmtpStateError: what the dialogue raised, and unchanged whatever the
@@ -116,6 +124,8 @@ async def drive(dialogue: Dialogue[T], wire: AsyncWire) -> T:
             try:
                 if isinstance(request, Pull):
                     dialogue.answer(await sources.pull(request.source))
+                elif isinstance(request, (Take, Give)) and lane is not None:
+                    dialogue.answer(lane.answer(request))
                 else:
                     dialogue.answer(await wire.perform(request))
             except Exception as error:

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from ssl import SSLContext
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, Self, TypeVar
 
 from smtpstate._auth import Credentials
 from smtpstate._config import TargetConfig
 from smtpstate._delivery import Delivery
 from smtpstate._envelope import Envelope
-from smtpstate._errors import LocalProtocolError
+from smtpstate._errors import DeliveryFailed, LocalProtocolError
 from smtpstate._message import Message
+from smtpstate._replies import Reply
 from smtpstate._tls import TlsClient
 from smtpstate._trace import Trace
 from smtpstate_io._async import AsyncWire, drive
+from smtpstate_io._backlog import Backlog, Lane
 from smtpstate_io._contexts import Contexts
 from smtpstate_io._logging import traced
+from smtpstate_io._many import AsyncDeliveries, Crew, Event
 from smtpstate_io._pool import Closable, Pool, Slot
+from smtpstate_io._transactions import AsyncTransaction
 
 if TYPE_CHECKING:
     from smtpstate._message import Readable
+    from smtpstate_io._backlog import Item
 
 W = TypeVar("W", bound=Closable)
 
@@ -137,18 +142,122 @@ class AsyncTarget(TargetBase[AsyncWire]):
     async def run(self, delivery: Delivery) -> None:
         """Do the same for a delivery that the caller made, and can read after a cancellation too."""
         self._check_open()
-        async with self._permit():
-            slot = self._pool.take(delivery)
+        async with self._permit(), self._connection(delivery) as slot:
+            await drive(slot.courier.delivering(delivery), slot.wire)
+
+    def deliver_many(
+        self, deliveries: Iterable[Item] | AsyncIterable[Item], *, ahead: int = 32
+    ) -> AsyncDeliveries:
+        """Hand many messages over, each begun before the ones before it are answered.
+
+        Use it by ``async with``, and iterate over what that gives. One connection
+        is filled before another is opened, up to ``max_connections``; each gives
+        its deliveries back in the order in which they were begun.
+
+        Args:
+            deliveries: ``Delivery`` objects, or pairs of an envelope and a message; a
+                synchronous iterable must not wait for long.
+            ahead: how many may be under way on one connection, at least 1.
+
+        Raises:
+            LocalProtocolError: the target is closed, or ``ahead`` is less than 1.
+        """
+        self._check_open()
+        items = None if isinstance(deliveries, AsyncIterable) else iter(deliveries)
+        return AsyncDeliveries(
+            deliveries,
+            Backlog(items, ahead=ahead, most=self._config.max_connections),
+            crew=self._crew,
+            event=self._event,
+            work=self._work,
+        )
+
+    @asynccontextmanager
+    async def transaction(
+        self,
+        envelope: Envelope,
+        *,
+        credentials: Credentials | None = None,
+        size: int | None = None,
+        eight_bit: bool | Literal["refuse", "send"] = "refuse",
+        utf8: bool | None = None,
+        binary: bool = False,
+    ) -> AsyncGenerator[AsyncTransaction, None]:
+        """Take a transaction step by step: its reply to MAIL, each recipient's, then the message.
+
+        Recipients of the envelope are named at once. Leaving the block before
+        ``content`` delivers nothing. What is known of the message is declared here,
+        since MAIL says it; recipients are not moved to other endpoints later.
+
+        Args:
+            envelope: the sender, and recipients that are known already.
+            credentials: the sender's own, for targets that forward them.
+            size: octets that the message will have, where that is known.
+            eight_bit: whether it has octets beyond ASCII, as in ``Message``.
+            utf8: whether its header holds UTF-8 (RFC 6532 §3.2), where that is known.
+            binary: it is sent as it is, line ends included (RFC 3030 §3).
+
+        Raises:
+            DeliveryFailed: there is no endpoint to be had, or MAIL was refused.
+            LocalProtocolError: the target is closed, or a value makes no sense.
+        """
+        self._check_open()
+        declared = Message.declared(size=size, eight_bit=eight_bit, utf8=utf8, binary=binary)
+        delivery = Delivery.stepwise(envelope, credentials)
+        failure: Exception | None = None  # that leaves the connection as it is
+        async with self._permit(), self._connection(delivery) as slot:
+            steps = slot.courier.transaction(delivery, declared)
             try:
-                await drive(slot.courier.delivering(delivery), slot.wire)
-                if not (self._entered and slot.courier.keeps_connection):
-                    await drive(slot.courier.leaving(), slot.wire)
-            except BaseException:
-                self._pool.drop(slot)
-                raise
-            self._pool.give(slot)
-            while (expired := self._pool.take_expired()) is not None:
-                await self._leave(expired)
+                await drive(steps.beginning(), slot.wire)
+            except DeliveryFailed as error:
+                failure = error
+            else:
+                try:
+                    yield AsyncTransaction(steps, slot.wire)
+                except Exception as error:
+                    failure = error
+                finally:
+                    steps.leave(slot.wire.clock)
+        if failure is not None:
+            raise failure
+
+    async def authenticate(self, credentials: Credentials) -> Reply:
+        """Try the sender's own credentials alone, and return the server's reply (RFC 4954 §6).
+
+        It is a local reply where no server can be asked. The connection is kept
+        for a delivery with the same credentials.
+
+        Raises:
+            LocalProtocolError: the target does not forward credentials, or is closed.
+        """
+        self._check_open()
+        delivery = Delivery.stepwise(Envelope(None), credentials)
+        async with self._permit(), self._connection(delivery) as slot:
+            return await drive(slot.courier.authenticating(credentials), slot.wire)
+
+    async def _work(self, backlog: Backlog, lane: Lane) -> None:
+        """Deliver what is at hand, over one connection."""
+        self._check_open()
+        async with self._permit():
+            first = backlog.peek()
+            if first is not None:
+                async with self._connection(first) as slot:
+                    await drive(slot.courier.delivering_many(backlog.ahead), slot.wire, lane)
+
+    @asynccontextmanager
+    async def _connection(self, delivery: Delivery) -> AsyncGenerator[Slot[AsyncWire], None]:
+        """Lend a slot, to whoever has a permit."""
+        slot = self._pool.take(delivery)
+        try:
+            yield slot
+            if not (self._entered and slot.courier.keeps_connection):
+                await drive(slot.courier.leaving(), slot.wire)
+        except BaseException:
+            self._pool.drop(slot)
+            raise
+        self._pool.give(slot)
+        while (expired := self._pool.take_expired()) is not None:
+            await self._leave(expired)
 
     async def _leave(self, slot: Slot[AsyncWire]) -> None:
         try:
@@ -165,3 +274,11 @@ class AsyncTarget(TargetBase[AsyncWire]):
     @abstractmethod
     def _semaphore(self, permits: int) -> AbstractAsyncContextManager[object]:
         """Return the framework's own semaphore, which serves in the order of arrival."""
+
+    @abstractmethod
+    def _crew(self) -> AbstractAsyncContextManager[Crew]:
+        """Return the framework's own way to start tasks and wait for them."""
+
+    @abstractmethod
+    def _event(self) -> Event:
+        """Return the framework's own event."""

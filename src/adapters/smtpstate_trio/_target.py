@@ -7,7 +7,7 @@ from typing import final
 
 import trio
 
-from smtpstate_io import AsyncTarget
+from smtpstate_io import AsyncTarget, Crew, Event
 from smtpstate_trio._wire import Wire
 
 
@@ -20,3 +20,9 @@ class Target(AsyncTarget):
 
     def _semaphore(self, permits: int) -> AbstractAsyncContextManager[object]:
         return trio.Semaphore(permits)
+
+    def _crew(self) -> AbstractAsyncContextManager[Crew]:
+        return trio.open_nursery()
+
+    def _event(self) -> Event:
+        return trio.Event()
