@@ -38,9 +38,20 @@ class Gate:
                     self._waiting.remove(turn)
             raise
 
+    def enter_if_free(self) -> bool:
+        """Enter if that takes no waiting, and return whether we are in."""
+        with self._lock:
+            free = self._permits > 0
+            self._permits -= free
+        return free
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Let the next one in."""
         with self._lock:
             self._pass_on()
 

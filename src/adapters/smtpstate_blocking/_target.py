@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from threading import Lock
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, final
+from typing import TYPE_CHECKING, Literal, Self, final
 
 from smtpstate._auth import Credentials
 from smtpstate._config import TargetConfig
 from smtpstate._delivery import Delivery
 from smtpstate._envelope import Envelope
+from smtpstate._errors import DeliveryFailed
 from smtpstate._message import Message
+from smtpstate._replies import Reply
 from smtpstate._trace import Trace
 from smtpstate_blocking._gate import Gate
-from smtpstate_blocking._wire import Wire, drive
-from smtpstate_io import Slot, TargetBase
+from smtpstate_blocking._many import Deliveries
+from smtpstate_blocking._slots import Slots
+from smtpstate_blocking._transactions import Transaction
+from smtpstate_blocking._wire import Wire, drive, steps_of
+from smtpstate_io import Backlog, Lane, Slot, TargetBase, Wait
 
 if TYPE_CHECKING:
     from smtpstate._message import Readable
+    from smtpstate_io._backlog import Item
 
 
 @final
@@ -42,7 +48,7 @@ class Target(TargetBase[Wire]):
     def __init__(self, config: TargetConfig, *, trace: Trace | None = None) -> None:
         super().__init__(config, trace=trace)
         self._permit = Gate(config.max_connections)
-        self._books = Lock()  # held while the pool is asked or told
+        self._slots = Slots(self._pool)
 
     def __enter__(self) -> Self:
         self._check_open()
@@ -54,15 +60,15 @@ class Target(TargetBase[Wire]):
     ) -> None:
         self._left = True
         if error is not None:
-            self._close()
+            self._slots.close()
             return
         try:
             for _ in range(self._config.max_connections):  # whoever is still at work is waited for
                 self._permit.__enter__()
-            while (slot := self._take_any()) is not None:
+            while (slot := self._slots.take_any()) is not None:
                 self._leave(slot)
         finally:
-            self._close()
+            self._slots.close()
 
     def deliver(
         self,
@@ -96,42 +102,118 @@ class Target(TargetBase[Wire]):
     def run(self, delivery: Delivery) -> None:
         """Do the same for a delivery that the caller made, and can read after an interruption too."""
         self._check_open()
-        with self._permit:
-            with self._books:
-                slot = self._pool.take(delivery)
+        with self._permit, self._connection(delivery) as slot:
+            drive(slot.courier.delivering(delivery), slot.wire)
+
+    def deliver_many(self, deliveries: Iterable[Item], *, ahead: int = 32) -> Deliveries:
+        """Hand many messages over, each begun before the ones before it are answered.
+
+        Use it by ``with``, and iterate over what that gives. One connection is
+        filled before another is opened, up to ``max_connections``; each gives its
+        deliveries back in the order in which they were begun. All of it happens in
+        the caller's thread, while the caller waits for the next delivery.
+
+        Args:
+            deliveries: ``Delivery`` objects, or pairs of an envelope and a message. While
+                it makes the caller wait, nothing is delivered.
+            ahead: how many may be under way on one connection, at least 1.
+
+        Raises:
+            LocalProtocolError: the target is closed, or ``ahead`` is less than 1.
+        """
+        self._check_open()
+        backlog = Backlog(iter(deliveries), ahead=ahead, most=self._config.max_connections)
+        return Deliveries(backlog, self._slots, self._permit, self._work)
+
+    @contextmanager
+    def transaction(
+        self,
+        envelope: Envelope,
+        *,
+        credentials: Credentials | None = None,
+        size: int | None = None,
+        eight_bit: bool | Literal["refuse", "send"] = "refuse",
+        utf8: bool | None = None,
+        binary: bool = False,
+    ) -> Generator[Transaction, None, None]:
+        """Take a transaction step by step: its reply to MAIL, each recipient's, then the message.
+
+        Recipients of the envelope are named at once. Leaving the block before
+        ``content`` delivers nothing. What is known of the message is declared here,
+        since MAIL says it; recipients are not moved to other endpoints later.
+
+        Args:
+            envelope: the sender, and recipients that are known already.
+            credentials: the sender's own, for targets that forward them.
+            size: octets that the message will have, where that is known.
+            eight_bit: whether it has octets beyond ASCII, as in ``Message``.
+            utf8: whether its header holds UTF-8 (RFC 6532 §3.2), where that is known.
+            binary: it is sent as it is, line ends included (RFC 3030 §3).
+
+        Raises:
+            DeliveryFailed: there is no endpoint to be had, or MAIL was refused.
+            LocalProtocolError: the target is closed, or a value makes no sense.
+        """
+        self._check_open()
+        declared = Message.declared(size=size, eight_bit=eight_bit, utf8=utf8, binary=binary)
+        delivery = Delivery.stepwise(envelope, credentials)
+        failure: Exception | None = None  # that leaves the connection as it is
+        with self._permit, self._connection(delivery) as slot:
+            steps = slot.courier.transaction(delivery, declared)
             try:
-                drive(slot.courier.delivering(delivery), slot.wire)
-                if not (self._entered and slot.courier.keeps_connection):
-                    drive(slot.courier.leaving(), slot.wire)
-            except BaseException:
-                self._drop(slot)
-                raise
-            with self._books:
-                self._pool.give(slot)
-            while (expired := self._take_expired()) is not None:
-                self._leave(expired)
+                drive(steps.beginning(), slot.wire)
+            except DeliveryFailed as error:
+                failure = error
+            else:
+                try:
+                    yield Transaction(steps, slot.wire)
+                except Exception as error:
+                    failure = error
+                finally:
+                    steps.leave(slot.wire.clock)
+        if failure is not None:
+            raise failure
+
+    def authenticate(self, credentials: Credentials) -> Reply:
+        """Try the sender's own credentials alone, and return the server's reply (RFC 4954 §6).
+
+        It is a local reply where no server can be asked. The connection is kept
+        for a delivery with the same credentials.
+
+        Raises:
+            LocalProtocolError: the target does not forward credentials, or is closed.
+        """
+        self._check_open()
+        delivery = Delivery.stepwise(Envelope(None), credentials)
+        with self._permit, self._connection(delivery) as slot:
+            return drive(slot.courier.authenticating(credentials), slot.wire)
+
+    # The connections, for whoever has a permit.
+
+    @contextmanager
+    def _connection(self, delivery: Delivery) -> Generator[Slot[Wire], None, None]:
+        slot = self._slots.take(delivery)
+        try:
+            yield slot
+            if not (self._entered and slot.courier.keeps_connection):
+                drive(slot.courier.leaving(), slot.wire)
+        except BaseException:
+            self._slots.drop(slot)
+            raise
+        self._slots.give(slot)
+        while (expired := self._slots.take_expired()) is not None:
+            self._leave(expired)
+
+    def _work(self, slot: Slot[Wire], lane: Lane) -> Generator[tuple[Wait, float], None, None]:
+        yield from steps_of(slot.courier.delivering_many(lane.ahead), slot.wire, lane)
+        if not (self._entered and slot.courier.keeps_connection):
+            yield from steps_of(slot.courier.leaving(), slot.wire, lane)
 
     def _leave(self, slot: Slot[Wire]) -> None:
         try:
             drive(slot.courier.leaving(), slot.wire)
         finally:
-            self._drop(slot)
-
-    def _take_expired(self) -> Slot[Wire] | None:
-        with self._books:
-            return self._pool.take_expired()
-
-    def _take_any(self) -> Slot[Wire] | None:
-        with self._books:
-            return self._pool.take_any()
-
-    def _drop(self, slot: Slot[Wire]) -> None:
-        with self._books:
-            self._pool.drop(slot)
-
-    def _close(self) -> None:
-        with self._books:
-            self._pool.close()
+            self._slots.drop(slot)
 
     def _wire(self) -> Wire:
         return Wire(self._context_for)

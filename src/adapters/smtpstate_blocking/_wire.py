@@ -6,7 +6,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from queue import Empty, SimpleQueue
 from ssl import SSLContext
 from typing import TypeVar, final
@@ -18,6 +18,7 @@ from smtpstate._requests import (
     Clock,
     Connect,
     Connected,
+    Give,
     Handshake,
     Negotiated,
     Poll,
@@ -25,11 +26,13 @@ from smtpstate._requests import (
     Receive,
     Request,
     Send,
+    Take,
 )
 from smtpstate._tls import TlsClient
 from smtpstate_io import (
     Address,
     Channel,
+    Lane,
     Sources,
     Wait,
     known_addresses,
@@ -105,6 +108,36 @@ def drive(dialogue: Dialogue[T], wire: Wire) -> T:
         for request in dialogue.requests(time.monotonic):
             try:
                 answer = sources.pull(request.source) if isinstance(request, Pull) else wire.perform(request)
+            except Exception as error:
+                dialogue.fail(error)
+            else:
+                dialogue.answer(answer)
+    finally:
+        sources.close()
+    return dialogue.result
+
+
+def steps_of(dialogue: Dialogue[T], wire: Wire, lane: Lane) -> Generator[tuple[Wait, float], None, T]:
+    """Drive one dialogue of several in the same thread: yield what to wait for, and until when.
+
+    Raises:
+        SmtpStateError: what the dialogue raised, and unchanged whatever the
+            caller's own source raised.
+    """
+    sources = Sources()
+    try:
+        for request in dialogue.requests(time.monotonic):
+            try:
+                answer: object
+                if isinstance(request, Pull):
+                    answer = sources.pull(request.source)
+                elif isinstance(request, (Take, Give)):
+                    answer = lane.answer(request)
+                elif isinstance(request, Poll):
+                    answer = wire.perform(request)
+                else:
+                    yield from wire.waits(request)
+                    answer = wire.answer
             except Exception as error:
                 dialogue.fail(error)
             else:

@@ -120,9 +120,14 @@ class Lane:
         self._waits = False  # it has found nothing at hand, and hears answers meanwhile
 
     @property
+    def ahead(self) -> int:
+        """How many deliveries may be under way in it."""
+        return self._backlog.ahead
+
+    @property
     def has_room(self) -> bool:
         """Whether it will take another delivery by itself before it waits for any answer."""
-        return not self._waits and self._under_way < self._backlog.ahead
+        return not self._waits and self._under_way < self.ahead
 
     def answer(self, request: Take | Give) -> Delivery | Queue | None:
         """Answer a request; what failed on the caller's side stays in the backlog."""
