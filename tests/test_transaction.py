@@ -292,4 +292,4 @@ def test_progress_is_told_once_something_of_the_message_has_left() -> None:
     told.transaction.tell_progress()
     assert heard == []
     told.content_sent().transaction.tell_progress()
-    assert heard == [(0, None)]
+    assert heard == [(0, 51)]

@@ -99,14 +99,17 @@ def transact(
     delivery: Delivery, batch: list[int], reader: Reader, link: Link, ending: Ending, config: TargetConfig
 ) -> Steps[list[int]]:
     """Carry the message to some recipients; return those for whom a further transaction makes sense."""
-    presented = yield from present(delivery, batch, link, ending, config)
-    if not presented:
-        return batch if link.stale else []
+    envelope = delivery.envelope
+    if envelope.client:
+        presented = yield from present(delivery, batch, link, ending, config)
+        if not presented:
+            return batch if link.stale else []
     try:
-        plan = yield from plan_for(link, delivery.envelope, reader, batch)
+        plan = yield from plan_for(link, envelope, reader, batch)
     except SourceFailed as failed:
         raise failed.cause from None
-    note_lacks(delivery, link, plan)
+    if plan.refused or plan.notes:
+        note_lacks(delivery, link, plan)
     if not plan.recipients:
         return []
     link.transactions += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import final
 
 from smtpstate._auth import Credentials
@@ -124,8 +124,10 @@ class Courier:
         if self.refuses(delivery):
             return
         for endpoint in self.untried(delivery, clock):
-            waiting = delivery.remaining(self.failover)
-            if waiting and delivery.reader() is None:
+            waiting = delivery.remaining(self._config.failover)
+            if not waiting:
+                break
+            if delivery.reader() is None:
                 delivery.note(dict.fromkeys(waiting, (_READ_ONCE,)))
                 break
             while waiting:
@@ -139,11 +141,13 @@ class Courier:
         timeout = self._config.transaction_timeout
         return None if timeout is None else clock() + timeout
 
-    def untried(self, delivery: Delivery, clock: Clock) -> list[Endpoint]:
+    def untried(self, delivery: Delivery, clock: Clock) -> Sequence[Endpoint]:
         """Return the endpoints at which a delivery has not been, in the order in which to try them."""
-        been_at = {attempt.endpoint for attempt in delivery.attempts}
-        endpoints = [endpoint for endpoint in self._config.endpoints if endpoint not in been_at]
-        return self._memory.order(endpoints, clock())
+        endpoints = self._config.endpoints
+        if delivery.attempts:
+            been_at = {attempt.endpoint for attempt in delivery.attempts}
+            endpoints = tuple(endpoint for endpoint in endpoints if endpoint not in been_at)
+        return self._memory.order(endpoints, clock)
 
     def show(self, delivery: Delivery, clock: Clock) -> None:
         """Show the outcomes to whoever watches."""

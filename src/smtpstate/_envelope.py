@@ -14,6 +14,7 @@ from smtpstate._text import checked_line
 
 T = TypeVar("T")
 
+_NO_EXTRAS = (None,) * 7
 _CONDITIONS = ("SUCCESS", "FAILURE", "DELAY")
 
 
@@ -36,6 +37,10 @@ class Recipient:
 
     def __post_init__(self) -> None:
         checked_address(self.address, "the recipient")
+        if self.notify or self.orcpt is not None or self.rrvs is not None:
+            self._check()
+
+    def _check(self) -> None:
         if self.notify:
             notify = (self.notify,) if isinstance(self.notify, str) else _all(self.notify, "notify")
             object.__setattr__(self, "notify", notify)
@@ -56,6 +61,11 @@ class Recipient:
 
     def __str__(self) -> str:
         return self.address
+
+    @property
+    def asks(self) -> bool:
+        """Whether anything but the address is to be said at RCPT."""
+        return bool(self.notify or self.orcpt or self.rrvs)
 
 
 @final
@@ -122,24 +132,29 @@ class Envelope:
     ) -> None:
         if isinstance(recipients, str):
             raise LocalProtocolError("recipients are a list of addresses, not one str")
-        values = {
-            "sender": "" if sender is None or sender == "" else checked_address(sender, "the sender"),
-            "recipients": tuple(
-                r if isinstance(r, Recipient) else Recipient(r) for r in _all(recipients, "recipients")
-            ),
-            "ret": ret,
-            "envid": envid,
-            "requiretls": requiretls,
-            "by": by,
-            "holdfor": holdfor,
-            "holduntil": holduntil,
-            "mt_priority": mt_priority,
-            "auth": auth,
-            "client": _pairs(client),
-        }
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
-        self._check()
+        set_field = object.__setattr__  # one by one: envelopes are made for every message
+        set_field(
+            self, "sender", "" if sender is None or sender == "" else checked_address(sender, "the sender")
+        )
+        named = [r if isinstance(r, Recipient) else Recipient(r) for r in _all(recipients, "recipients")]
+        set_field(self, "recipients", tuple(named))
+        set_field(self, "ret", ret)
+        set_field(self, "envid", envid)
+        set_field(self, "requiretls", requiretls)
+        set_field(self, "by", by)
+        set_field(self, "holdfor", holdfor)
+        set_field(self, "holduntil", holduntil)
+        set_field(self, "mt_priority", mt_priority)
+        set_field(self, "auth", auth)
+        set_field(self, "client", _pairs(client) if client != () else ())
+        if requiretls is not False or self.asks or self.client:
+            self._check()
+
+    @property
+    def asks(self) -> bool:
+        """Whether anything is asked of the servers on the way."""
+        extras = (self.ret, self.envid, self.by, self.holdfor, self.holduntil, self.mt_priority, self.auth)
+        return self.requiretls or extras != _NO_EXTRAS
 
     def _check(self) -> None:
         _must_be(self.requiretls, bool, "requiretls")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from smtpstate._commands import Bdat, Command, Content, Data, EndOfContent
+from smtpstate._commands import Bdat, Content, Data, EndOfContent
 from smtpstate._content import LineEnds
 from smtpstate._events import Answered
-from smtpstate._link import Link, Listener
+from smtpstate._link import Link
 from smtpstate._outcomes import Phase
 from smtpstate._plan import Plan
 from smtpstate._reader import Reader
@@ -43,10 +43,11 @@ def conclude(link: Link, transaction: Transaction) -> Steps[None]:
 
 def send_message(link: Link, transaction: Transaction, plan: Plan) -> Steps[None]:
     """Send the message in the way that takes the fewest turns."""
-    chunk = small_chunk(link, plan)
+    chunks, pipelines = link.chunks, link.pipelines
+    chunk = small_chunk(link, plan) if chunks and pipelines else None
     if chunk is not None:
         yield from send_at_once(link, transaction, plan.reader, chunk)
-    elif plan.binary or (link.chunks and not link.pipelines):
+    elif plan.binary or (chunks and not pipelines):
         yield from settle(link)
         if transaction.has_recipients:
             yield from send_chunks(link, transaction, plan)
@@ -60,18 +61,17 @@ def name_recipients(link: Link, transaction: Transaction) -> Steps[None]:
     envelope = transaction.envelope()
     while True:
         # Room first: what to say next depends on the answers heard until then.
-        yield from link.make_room()
+        if not link.has_room():
+            yield from link.make_room()
         line = next(envelope, None)
         if line is None:
             return
-        yield from submit_in_window(link, *line)
+        command, listener = line
+        octets = len(bytes(command))
+        if not link.has_room(octets):
+            yield from link.make_room(octets)
+        link.submit(command, listener)
         link.phase = Phase.RCPT
-
-
-def submit_in_window(link: Link, command: Command, listener: Listener) -> Steps[None]:
-    """Submit a command as soon as the window has room for all of it."""
-    yield from link.make_room(len(bytes(command)))
-    link.submit(command, listener)
 
 
 def settle(link: Link) -> Steps[None]:
@@ -87,7 +87,7 @@ def settle(link: Link) -> Steps[None]:
 def small_chunk(link: Link, plan: Plan) -> Bdat | None:
     """Return the whole message as one chunk, where sending it behind the envelope saves a round trip."""
     whole = plan.reader.whole
-    if whole is None or not (link.chunks and link.pipelines) or not link.fits_window(len(whole)):
+    if whole is None or not link.fits_window(len(whole)):
         return None
     if not plan.binary:
         lines = LineEnds()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import final
 
 from smtpstate._endpoints import Endpoint
+from smtpstate._requests import Clock
 
 
 @final
@@ -30,8 +31,11 @@ class Memory:
         """Note that it could."""
         self._failed.pop(endpoint, None)
 
-    def order(self, endpoints: Sequence[Endpoint], now: float) -> list[Endpoint]:
+    def order(self, endpoints: Sequence[Endpoint], clock: Clock) -> Sequence[Endpoint]:
         """Return the endpoints in the order in which to try them: those that failed lately come last."""
+        if not self._failed:
+            return endpoints
+        now = clock()
         return sorted(endpoints, key=lambda endpoint: self._failed_lately(endpoint, now))
 
     def _failed_lately(self, endpoint: Endpoint, now: float) -> bool:

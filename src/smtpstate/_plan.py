@@ -93,22 +93,27 @@ def _envelope(
     link: Link, envelope: Envelope, plan: Plan, indexes: Sequence[int], lacking: Reply | None
 ) -> Plan:
     """Plan MAIL and RCPT, if the server can take the message itself."""
-    if lacking is None and envelope.requiretls:
-        lacking = _requiretls(link, plan)
-    if lacking is None:
-        lacking = _asked_of_mail(link, envelope, plan)
+    if lacking is None and envelope.asks:
+        lacking = _requiretls(link, plan) if envelope.requiretls else None
+        lacking = lacking or _asked_of_mail(link, envelope, plan)
     if lacking is not None:
         return plan.refuse_all(indexes, lacking)
-    if not plan.asks_for("SMTPUTF8") and link.offers("SMTPUTF8"):
-        addresses = [envelope.sender, *(envelope.recipients[i].address for i in indexes)]
+    recipients = envelope.recipients
+    if link.offers("SMTPUTF8") and not plan.asks_for("SMTPUTF8"):
+        addresses = [envelope.sender, *(recipients[i].address for i in indexes)]
         if not all(map(str.isascii, addresses)):
             plan.parameters += (("SMTPUTF8", None),)
     sender = _on_the_wire(envelope.sender, utf8=plan.asks_for("SMTPUTF8"))
     if sender is None:
         return plan.refuse_all(indexes, _NO_UTF8)
     plan.sender = sender
+    planned = plan.recipients
     for index in indexes:
-        plan_recipient(link, plan, index, envelope.recipients[index])
+        recipient = recipients[index]
+        if recipient.asks or not recipient.address.isascii():
+            plan_recipient(link, plan, index, recipient)
+        else:
+            planned.append((index, recipient.address, ()))
     return plan
 
 
@@ -184,11 +189,18 @@ def _body(link: Link, plan: Plan) -> Steps[Reply | None]:
     if mime is not None:
         utf8, eight_bit = link.offers("SMTPUTF8"), link.offers("8BITMIME")
         plan.reader = plan.reader.rewritten(_mime_form(mime, utf8=utf8, eight_bit=eight_bit))
-    first = yield from plan.reader.peek()
-    whole = plan.reader.whole
-    if whole is not None:
-        plan.reader.check_whole()
-    return _body_parameters(link, plan, first if whole is None else whole)
+    start = yield from _start(plan.reader)
+    return _body_parameters(link, plan, start)
+
+
+def _start(reader: Reader) -> Steps[bytes]:
+    """Return the whole message if it is at hand, and checked then; else its first block."""
+    if reader.whole is None:
+        first = yield from reader.peek()
+        if reader.whole is None:
+            return first
+    reader.check_whole()
+    return reader.whole or b""
 
 
 def _declared(link: Link, plan: Plan) -> Reply | None:
@@ -212,17 +224,14 @@ def fit(link: Link, plan: Plan, reader: Reader) -> Steps[Reply | None]:
     if mime is not None:
         reader = reader.rewritten(_mime_form(mime, utf8=utf8, eight_bit=eight_bit))
     plan.reader = reader
-    first = yield from reader.peek()
-    whole = reader.whole
-    if whole is not None:
-        reader.check_whole()
+    start = yield from _start(reader)
     if (reply := _too_large(link, reader.size)) is not None:
         return reply
-    if not utf8 and _needs_utf8(reader, first if whole is None else whole):
+    if not utf8 and _needs_utf8(reader, start):
         return _NO_UTF8_HEADER
     if eight_bit:
         return None
-    return _without_eight_bit(plan, whole)
+    return _without_eight_bit(plan, reader.whole)
 
 
 def _body_parameters(link: Link, plan: Plan, start: bytes | None) -> Reply | None:
@@ -230,11 +239,12 @@ def _body_parameters(link: Link, plan: Plan, start: bytes | None) -> Reply | Non
 
     ``start`` is what of the message is at hand, None if nothing is.
     """
-    size = plan.reader.message.size if start is None else plan.reader.size
-    if (reply := _too_large(link, size)) is not None:
-        return reply
-    if size is not None and link.offers("SIZE"):
-        plan.parameters += (("SIZE", str(size)),)
+    if link.offers("SIZE"):
+        size = plan.reader.message.size if start is None else plan.reader.size
+        if (reply := _too_large(link, size)) is not None:
+            return reply
+        if size is not None:
+            plan.parameters += (("SIZE", str(size)),)
     if _needs_utf8(plan.reader, start):
         if not link.offers("SMTPUTF8"):
             return _NO_UTF8_HEADER

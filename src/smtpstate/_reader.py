@@ -57,9 +57,10 @@ class Reader:
         self.message: Message = message
         self.begun: bool = False  #: something has been taken that cannot be given back
         self.ended: bool = False  #: the block that was read last is known to be the last
-        self._data: bytes | None = None  # the whole message, where it is in memory
+        # the whole message, where it is in memory
+        self._data: bytes | None = message.open if isinstance(message.open, bytes) else None
         self._at = 0
-        self._opened = False
+        self._opened = self._data is not None
         self._readable: Readable | None = None
         self._source: Source | None = None
         self._held = bytearray()  # pulled and not yet read
@@ -81,6 +82,8 @@ class Reader:
     @property
     def mime(self) -> MimeMessage | None:
         """The message object, where the message is one, or a callable that returned one."""
+        if self._data is not None:
+            return None
         readable = self._resolved()
         return readable if isinstance(readable, MimeMessage) else None
 
@@ -127,13 +130,14 @@ class Reader:
             NotSevenBit: it is 8bit, and the server cannot take that.
             SourceFailed: the caller's source raised something.
         """
-        yield from self._prepare()
-        self.begun = True
         if self._data is not None:
+            self.begun = True
             block = self._data[self._at : self._at + BLOCK]
             self._at += len(block)
             self.ended = self._at >= len(self._data)
         else:
+            yield from self._prepare()
+            self.begun = True
             block = bytes(self._held[:BLOCK])
             del self._held[:BLOCK]
             self.ended = self._source is None and not self._held

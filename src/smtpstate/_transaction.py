@@ -18,6 +18,9 @@ from smtpstate._replies import Reply
 TRANSIENT = "transient"
 
 
+_SAID = {2: Status.DELIVERED, 4: Status.DEFERRED}
+
+
 class Spoiled(Exception):
     """The message was refused before its end, and the connection with it; never leaves the core."""
 
@@ -48,8 +51,10 @@ class Transaction:
         "_mail",
         "_plan",
         "_positions",
+        "_shared",
         "_undecided",
         "go_ahead",
+        "refused",
         "too_many",
         "verdict",
     )
@@ -63,6 +68,8 @@ class Transaction:
         self._decided = bytearray(len(indexes))
         self._undecided = len(indexes)
         self._mail: Reply | None = None
+        self.refused: bool = False  #: MAIL was refused
+        self._shared: Fate | None = None  # the fate that was met last: many have the same
         self._asked = 0  # recipients named so far
         self._answered = 0  # of them, how many are answered
         self._accepted: list[int] = []  # positions
@@ -85,11 +92,12 @@ class Transaction:
             yield Rset(), _hear_reset
         plan = self._plan
         yield Mail(plan.sender, plan.parameters), self.hear_sender
+        hear = self.hear_recipient
         for _, address, parameters in plan.recipients:
             if self.refused:
                 return
             self._asked += 1
-            yield Rcpt(address, parameters), self.hear_recipient
+            yield Rcpt(address, parameters), hear
 
     def join(self) -> Command:
         """Let the recipient that was planned last join, and return what names it."""
@@ -116,11 +124,6 @@ class Transaction:
             tell(self._plan.reader.seen, self._plan.reader.total)
 
     # What is known.
-
-    @property
-    def refused(self) -> bool:
-        """Whether MAIL was refused."""
-        return self._mail is not None and self._mail.digit != 2
 
     @property
     def sender_answered(self) -> bool:
@@ -179,6 +182,7 @@ class Transaction:
     def hear_sender(self, event: Answered) -> None:
         """Take MAIL's answer."""
         self._mail = event.reply
+        self.refused = event.reply.digit != 2
         if self.refused:
             self._settle_all(_said(event.reply), event.reply, Phase.MAIL)
 
@@ -298,18 +302,17 @@ class Transaction:
         self.settle_rest(self._fate(status, reply, phase))
 
     def _fate(self, status: Status, reply: Reply, phase: Phase) -> Fate:
-        return Fate(
-            status=status,
-            reply=reply,
-            phase=phase,
-            endpoint=self._link.endpoint,
-            moves=TRANSIENT if status is Status.DEFERRED else None,
-        )
+        shared = self._shared
+        if shared is None or shared.reply != reply or shared.phase is not phase or shared.status is not status:
+            moves = TRANSIENT if status is Status.DEFERRED else None
+            shared = Fate(status=status, reply=reply, phase=phase, endpoint=self._link.endpoint, moves=moves)
+            self._shared = shared
+        return shared
 
 
 def _said(reply: Reply) -> Status:
     """Return what a server's reply says of those it is about."""
-    return {2: Status.DELIVERED, 4: Status.DEFERRED}.get(reply.digit, Status.REJECTED)
+    return _SAID.get(reply.digit, Status.REJECTED)
 
 
 def _means_too_many(reply: Reply) -> bool:

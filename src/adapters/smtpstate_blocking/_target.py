@@ -13,7 +13,6 @@ from smtpstate._delivery import Delivery
 from smtpstate._envelope import Envelope
 from smtpstate._errors import DeliveryFailed
 from smtpstate._message import Message
-from smtpstate._replies import Reply
 from smtpstate._trace import Trace
 from smtpstate_blocking._gate import Gate
 from smtpstate_blocking._many import Deliveries
@@ -24,6 +23,7 @@ from smtpstate_io import Backlog, Lane, Slot, TargetBase, Wait
 
 if TYPE_CHECKING:
     from smtpstate._message import Readable
+    from smtpstate._replies import Reply
     from smtpstate_io._backlog import Item
 
 
@@ -122,7 +122,7 @@ class Target(TargetBase[Wire]):
             LocalProtocolError: the target is closed, or ``ahead`` is less than 1.
         """
         self._check_open()
-        backlog = Backlog(iter(deliveries), ahead=ahead, most=self._config.max_connections)
+        backlog = Backlog(iter(deliveries), depth=ahead, most=self._config.max_connections)
         return Deliveries(backlog, self._slots, self._permit, self._work)
 
     @contextmanager
@@ -205,7 +205,7 @@ class Target(TargetBase[Wire]):
             self._leave(expired)
 
     def _work(self, slot: Slot[Wire], lane: Lane) -> Generator[tuple[Wait, float], None, None]:
-        yield from steps_of(slot.courier.delivering_many(lane.ahead), slot.wire, lane)
+        yield from steps_of(slot.courier.delivering_many(lane.depth), slot.wire, lane)
         if not (self._entered and slot.courier.keeps_connection):
             yield from steps_of(slot.courier.leaving(), slot.wire, lane)
 

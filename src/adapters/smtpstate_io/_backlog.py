@@ -38,21 +38,21 @@ class Backlog:
 
     Args:
         items: what the caller gives, where it can be had without waiting.
-        ahead: how many deliveries may be under way in each lane, and how many
+        depth: how many deliveries may be under way in each lane, and how many
             done ones may wait for the caller.
         most: how many lanes there may be.
 
     Raises:
-        LocalProtocolError: ``ahead`` is less than 1.
+        LocalProtocolError: ``depth`` is less than 1.
     """
 
-    def __init__(self, items: Iterator[Item] | None, *, ahead: int, most: int) -> None:
-        if ahead < 1:
-            raise LocalProtocolError(f"ahead is at least 1, not {ahead}")
+    def __init__(self, items: Iterator[Item] | None, *, depth: int, most: int) -> None:
+        if depth < 1:
+            raise LocalProtocolError(f"ahead is at least 1, not {depth}")
         self._items = items
         self._at_hand: deque[Delivery] = deque()
         self._most = most
-        self.ahead: int = ahead
+        self.depth: int = depth
         self.lanes: list[Lane] = []
         self.done: deque[Delivery] = deque()  #: settled, and not yet seen by the caller
         self.ended: bool = False  #: the caller has no more, or wants no more to be begun
@@ -61,7 +61,7 @@ class Backlog:
     @property
     def full(self) -> bool:
         """Whether enough is at hand that is not begun."""
-        return len(self._at_hand) >= self.ahead
+        return len(self._at_hand) >= self.depth
 
     @property
     def finished(self) -> bool:
@@ -81,7 +81,7 @@ class Backlog:
 
     def peek(self) -> Delivery | None:
         """Return the delivery that is taken next, if one may be begun now."""
-        if len(self.done) >= self.ahead:
+        if len(self.done) >= self.depth:
             return None  # the caller is slower than the servers
         if not self._at_hand and self._items is not None and not self.ended:
             try:
@@ -120,14 +120,14 @@ class Lane:
         self._waits = False  # it has found nothing at hand, and hears answers meanwhile
 
     @property
-    def ahead(self) -> int:
+    def depth(self) -> int:
         """How many deliveries may be under way in it."""
-        return self._backlog.ahead
+        return self._backlog.depth
 
     @property
     def has_room(self) -> bool:
         """Whether it will take another delivery by itself before it waits for any answer."""
-        return not self._waits and self._under_way < self.ahead
+        return not self._waits and self._under_way < self.depth
 
     def answer(self, request: Take | Give) -> Delivery | Queue | None:
         """Answer a request; what failed on the caller's side stays in the backlog."""

@@ -15,7 +15,6 @@ from smtpstate._delivery import Delivery
 from smtpstate._envelope import Envelope
 from smtpstate._errors import DeliveryFailed, LocalProtocolError
 from smtpstate._message import Message
-from smtpstate._replies import Reply
 from smtpstate._tls import TlsClient
 from smtpstate._trace import Trace
 from smtpstate_io._async import AsyncWire, drive
@@ -28,6 +27,7 @@ from smtpstate_io._transactions import AsyncTransaction
 
 if TYPE_CHECKING:
     from smtpstate._message import Readable
+    from smtpstate._replies import Reply
     from smtpstate_io._backlog import Item
 
 W = TypeVar("W", bound=Closable)
@@ -166,7 +166,7 @@ class AsyncTarget(TargetBase[AsyncWire]):
         items = None if isinstance(deliveries, AsyncIterable) else iter(deliveries)
         return AsyncDeliveries(
             deliveries,
-            Backlog(items, ahead=ahead, most=self._config.max_connections),
+            Backlog(items, depth=ahead, most=self._config.max_connections),
             crew=self._crew,
             event=self._event,
             work=self._work,
@@ -242,7 +242,7 @@ class AsyncTarget(TargetBase[AsyncWire]):
             first = backlog.peek()
             if first is not None:
                 async with self._connection(first) as slot:
-                    await drive(slot.courier.delivering_many(backlog.ahead), slot.wire, lane)
+                    await drive(slot.courier.delivering_many(backlog.depth), slot.wire, lane)
 
     @asynccontextmanager
     async def _connection(self, delivery: Delivery) -> AsyncGenerator[Slot[AsyncWire], None]:

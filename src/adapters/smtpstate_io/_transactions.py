@@ -10,12 +10,12 @@ from smtpstate._dialogue import Dialogue
 from smtpstate._envelope import Recipient
 from smtpstate._errors import LocalProtocolError
 from smtpstate._message import Message
-from smtpstate._replies import Reply
 from smtpstate._stepwise import Stepwise
 from smtpstate_io._async import AsyncWire, drive
 
 if TYPE_CHECKING:
     from smtpstate._message import Readable
+    from smtpstate._replies import Reply
 
 T = TypeVar("T")
 
