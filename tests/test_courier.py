@@ -84,6 +84,35 @@ def test_a_connection_is_kept_for_the_next_delivery_without_rset() -> None:
     ]
 
 
+@pytest.mark.parametrize("queued", [False, True])
+@pytest.mark.parametrize(
+    ("rule", "settings"),
+    [
+        (on("greeting", connection=1).reply(554, "go away"), {}),
+        (on("EHLO", connection=1).reply(450, "not now"), {}),
+        (on("STARTTLS", connection=1).reply(454, "not now"), {"require_tls": True}),
+        (
+            on("AUTH", connection=1).reply(535, "no"),
+            {"auth": Auth.plain("me", "s3cret-word"), "insecure_auth": True},
+        ),
+    ],
+    ids=["greeting", "ehlo", "starttls", "auth"],
+)
+def test_a_connection_whose_session_never_opened_is_not_kept(
+    rule: Rule, settings: dict[str, Any], queued: bool
+) -> None:
+    kept = Kept([rule], extensions=("PIPELINING", "STARTTLS", "AUTH PLAIN"), **settings)
+    if queued:
+        queue = [Delivery(Envelope("a@x.example", ["b@y.example"]), MESSAGE) for _ in range(2)]
+        playground = Playground({MX: kept.server}, deliveries=queue)
+        playground.run(kept.courier.delivering_many(1))
+        assert [delivery.outcomes[0].status for delivery in playground.given] == [F, D]
+    else:
+        assert kept.statuses(2) == [F, D]
+    assert kept.connections == 2
+    assert kept.server.violations == []
+
+
 @pytest.mark.parametrize(
     "rule", [on("RCPT").reply(550, "no"), on("DATA").reply(451, "no")], ids=["rcpt", "data"]
 )

@@ -209,6 +209,7 @@ class Courier:
                 rung = below
             else:
                 ending.clear()
+                link.ready = True
                 self._memory.reached(endpoint)
                 return link
 
@@ -268,7 +269,8 @@ class Courier:
     @property
     def keeps_connection(self) -> bool:
         """Whether there is a connection that another delivery could use."""
-        return self._link is not None and self._link.usable and not self._link.spent
+        link = self._link
+        return link is not None and link.ready and link.usable and not link.spent
 
     def idle_for(self, now: float) -> float:
         """Return for how many seconds the connection has been idle."""
@@ -280,6 +282,7 @@ class Courier:
         link = self._link
         return (
             link is not None
+            and link.ready
             and link.usable
             and self.may_share(link, delivery)
             and self.idle_for(now) < self._config.idle_timeout

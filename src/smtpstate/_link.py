@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_POLL = Poll()
+
 #: Hears the answer to a command; LMTP's end of message hears one for each recipient.
 Listener: TypeAlias = Callable[[Answered], None]
 
@@ -91,6 +93,7 @@ class Link:
         "login",
         "phase",
         "pipelining",
+        "ready",
         "requested",
         "reused",
         "secrets",
@@ -127,6 +130,7 @@ class Link:
         self.phase: Phase = Phase.CONNECT
         self.pipelining: bool = pipelining  #: the target's off-switch for PIPELINING
         self.chunking: bool = chunking  #: the target's off-switch for CHUNKING
+        self.ready: bool = False  #: the session is open: mail may be spoken of
         self.idle_since: float | None = None  #: on the adapter's clock
         self.reused: bool = False  #: it was idle before, and may have been closed by the server meanwhile
         self.stale: bool = False  #: it was found dead when it was to be used again
@@ -223,8 +227,10 @@ class Link:
     @property
     def spent(self) -> bool:
         """Whether it has carried as many messages as we give to one connection, or the server takes."""
-        limits = (self._most_messages, self.conn.capabilities.limit("MAILMAX"))
-        return self.exhausted or any(limit is not None and self.transactions >= limit for limit in limits)
+        if self.exhausted or (self._most_messages is not None and self.transactions >= self._most_messages):
+            return True
+        most = self.conn.capabilities.limit("MAILMAX")
+        return most is not None and self.transactions >= most
 
     @property
     def busy(self) -> bool:
@@ -302,7 +308,7 @@ class Link:
 
     def glance(self) -> Steps[None]:
         """Hear what has arrived already, without waiting; raises as ``hear`` does."""
-        data = yield from Poll()
+        data = yield from _POLL
         if data is not None:
             self.conn.receive_data(data)
             self._dispatch()
@@ -332,8 +338,9 @@ class Link:
 
     def _dispatch(self) -> bool:
         """Tell the listeners all that has happened, and return whether anything has."""
+        next_event = self._next_masked_event if self.secrets else self.conn.next_event
         heard = False
-        while (event := self._next_event()) is not NEED_DATA:
+        while (event := next_event()) is not NEED_DATA:
             heard = True
             if isinstance(event, Answered):
                 self._tell(event)
@@ -347,28 +354,30 @@ class Link:
             self._since = self._clock()
         return heard
 
-    def _next_event(self) -> Event | NeedData:
+    def _next_masked_event(self) -> Event | NeedData:
         try:
             event = self.conn.next_event()
         except RemoteProtocolError as error:
-            if error.reply is None or not self.secrets:
+            if error.reply is None:
                 raise
             raise RemoteProtocolError(str(error), error.reply.masking(self.secrets)) from None
-        if self.secrets and isinstance(event, (Answered, ServiceClosing)):
+        if isinstance(event, (Answered, ServiceClosing)):
             # Some servers repeat what they did not understand.
             return replace(event, reply=event.reply.masking(self.secrets))
         return event
 
     def _tell(self, event: Answered) -> None:
         self.heard += 1
-        self.trace(Received, event.reply)
+        if self._trace is not None:
+            self.trace(Received, event.reply)
         if isinstance(event, MessageAnswered) and event.early:
             assert self.listen_early is not None
             self.listen_early(event)
             return
-        listener = self._listeners[0]
-        if self.conn.outstanding < len(self._listeners):  # not so between LMTP's final replies
-            self._listeners.popleft()
+        listeners = self._listeners
+        listener = listeners[0]
+        if self.conn.outstanding < len(listeners):  # not so between LMTP's final replies
+            listeners.popleft()
         listener(event)
 
     def failed(self, error: Exception) -> None:
