@@ -59,14 +59,14 @@ class Capabilities(Mapping[str, tuple[str, ...]]):
 
     def limit(self, name: str) -> int | None:
         """Return the value of a limit such as ``RCPTMAX`` (RFC 9422 §3), or None."""
-        for word in self.get("LIMITS", ()):
+        for word in self._offered.get("LIMITS", ()):
             key, _, value = word.partition("=")
             if key.upper() == name and value.isascii() and value.isdigit() and len(value) <= 6:
                 return int(value) or None
         return None
 
     def _number(self, keyword: str) -> int | None:
-        words = self.get(keyword, ())
+        words = self._offered.get(keyword, ())
         if words and words[0].isascii() and words[0].isdigit() and len(words[0]) <= 20:
             return int(words[0])
         return None
@@ -75,7 +75,7 @@ class Capabilities(Mapping[str, tuple[str, ...]]):
         return self._offered[keyword.upper()]
 
     def __contains__(self, keyword: object) -> bool:
-        return isinstance(keyword, str) and keyword.upper() in self._offered
+        return isinstance(keyword, str) and (keyword in self._offered or keyword.upper() in self._offered)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._offered)

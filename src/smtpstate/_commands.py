@@ -217,10 +217,12 @@ class Mail(Command):
     def __post_init__(self) -> None:
         if self.reverse_path:
             checked_address(self.reverse_path, "the reverse-path")
-        _checked_parameters(self.parameters)
+        if self.parameters:
+            _checked_parameters(self.parameters)
 
     def __str__(self) -> str:
-        return _with_parameters(f"MAIL FROM:<{self.reverse_path}>", self.parameters)
+        line = f"MAIL FROM:<{self.reverse_path}>"
+        return _with_parameters(line, self.parameters) if self.parameters else line
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -240,10 +242,12 @@ class Rcpt(Command):
 
     def __post_init__(self) -> None:
         checked_address(self.recipient, "the recipient")
-        _checked_parameters(self.parameters)
+        if self.parameters:
+            _checked_parameters(self.parameters)
 
     def __str__(self) -> str:
-        return _with_parameters(f"RCPT TO:<{self.recipient}>", self.parameters)
+        line = f"RCPT TO:<{self.recipient}>"
+        return _with_parameters(line, self.parameters) if self.parameters else line
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -82,12 +82,18 @@ _POSITIVE: Mapping[type[Command], frozenset[int]] = {
 _HELLOS = (Ehlo, Helo, Lhlo)
 
 
+# What a reply of one kind of command needs beyond its place in the table.
+_WATCHED = frozenset({StartTls, AuthBegin, AuthResponse, AuthAbort, Xclient})
+_NO_EVENTS: Mapping[int, type[Answered]] = {}
+
+
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Sent:
     """A command that awaits its reply."""
 
     command: Command
+    kind: type[Command]
     row: Row
     octets: int  #: its part of the window of unanswered octets (RFC 2920 §3.1)
     after: int  #: octets that had been received when it was sent
@@ -105,6 +111,7 @@ class Connection:
     __slots__ = (
         "_accepted",
         "_begins",
+        "_capabilities",
         "_challenges",
         "_encoder",
         "_ended",
@@ -113,9 +120,9 @@ class Connection:
         "_machine",
         "_parser",
         "_pending",
+        "_pipelining",
         "_protocol",
         "_received",
-        "capabilities",
         "outstanding_octets",
     )
 
@@ -134,8 +141,8 @@ class Connection:
         self._challenges = 0  # of the SASL exchange under way
         self._ended = False  # the stream has
         self._failure: RemoteProtocolError | None = None
-        #: what the server offers, since its last answer to EHLO or LHLO
-        self.capabilities: Capabilities = Capabilities()
+        self._capabilities = Capabilities()
+        self._pipelining = False
         self.outstanding_octets: int = 0  #: of commands that are not yet answered
         self._pend(Opening(), self._machine.send(Opening()), 0)
 
@@ -150,6 +157,16 @@ class Connection:
     def ahead(self) -> State:
         """Where it will stand if everything that is outstanding succeeds."""
         return self._machine.ahead
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the server offers, since its last answer to EHLO or LHLO; may be set to less."""
+        return self._capabilities
+
+    @capabilities.setter
+    def capabilities(self, capabilities: Capabilities) -> None:
+        self._capabilities = capabilities
+        self._pipelining = "PIPELINING" in capabilities
 
     @property
     def outstanding(self) -> int:
@@ -169,9 +186,7 @@ class Connection:
     @property
     def may_pipeline(self) -> bool:
         """Whether a command may follow those that are not answered yet."""
-        return not self._pending or (
-            self._pending[-1].command.pipelines and "PIPELINING" in self.capabilities
-        )
+        return not self._pending or (self._pipelining and self._pending[-1].kind.pipelines)
 
     @property
     def in_transaction(self) -> bool:
@@ -198,7 +213,8 @@ class Connection:
                 reply, or needs something that the server does not offer. Nothing
                 has changed then.
         """
-        if isinstance(command, (Opening, TlsStarted)):
+        kind = command.kind
+        if kind is Opening or kind is TlsStarted:
             raise LocalProtocolError(f"{command.verb} is nothing that can be sent")
         if self._pending:
             self._check_pipelining(command)
@@ -231,12 +247,13 @@ class Connection:
         self.capabilities = Capabilities()
 
     def _check_pipelining(self, command: Command) -> None:
+        if self.may_pipeline:
+            return
         last = self._pending[-1].command
         refusal = f"cannot send {command.verb} before {last.verb} is answered"
         if not last.pipelines:
             raise LocalProtocolError(refusal)
-        if "PIPELINING" not in self.capabilities:
-            raise LocalProtocolError(f"{refusal}: the server does not offer PIPELINING")
+        raise LocalProtocolError(f"{refusal}: the server does not offer PIPELINING")
 
     def _end(self, command: EndOfContent, row: Row) -> bytes:
         wire = self._encoder.finish()
@@ -249,7 +266,7 @@ class Connection:
         return wire
 
     def _pend(self, command: Command, row: Row, octets: int) -> None:
-        self._pending.append(_Sent(command, row, octets, self._received))
+        self._pending.append(_Sent(command, command.kind, row, octets, self._received))
         self.outstanding_octets += octets
 
     # What is received.
@@ -319,24 +336,34 @@ class Connection:
         if not self._pending or began < self._pending[0].after:
             return self._unasked(reply)
         sent = self._pending[0]
-        kind = sent.command.kind
-        _check_class(kind, reply)
+        kind, digit = sent.kind, reply.digit
+        if digit < 4:
+            _check_class(kind, reply)
         if self._accepted and self._protocol is Protocol.LMTP and kind in (EndOfContent, LastBdat):
             return self._delivered(sent, reply)
-        self._pop(sent, reply.digit)
+        self._pop(sent, digit)
         if kind in _HELLOS:
             return self._introduced(sent.command, reply)
-        if kind is Rcpt and reply.digit == 2 and isinstance(sent.command, Rcpt):
-            self._accepted.append(sent.command)
+        if kind is Rcpt:
+            if digit == 2 and isinstance(sent.command, Rcpt):
+                self._accepted.append(sent.command)
         elif self._accepted and self._machine.state in (State.READY, State.MAIL):
             self._accepted.clear()
-        if kind is Xclient and reply.digit == 2:
-            self.capabilities = Capabilities()
-        elif kind is StartTls and reply.digit == 2 and self._parser.holds_octets:
-            raise _injected()
-        elif kind in (AuthBegin, AuthResponse, AuthAbort):
+        if kind in _WATCHED:
+            self._watch(kind, reply)
+        event = _EVENTS.get(kind, _NO_EVENTS).get(digit, CommandAnswered)
+        return event(reply, sent.command)
+
+    def _watch(self, kind: type[Command], reply: Reply) -> None:
+        """Follow what else a reply changes."""
+        if kind is Xclient:
+            if reply.digit == 2:
+                self.capabilities = Capabilities()
+        elif kind is StartTls:
+            if reply.digit == 2 and self._parser.holds_octets:
+                raise _injected()
+        else:
             self._count_challenges(kind, reply)
-        return _EVENTS.get(kind, {}).get(reply.digit, CommandAnswered)(reply, sent.command)
 
     def _pop(self, sent: _Sent, digit: int) -> None:
         self._pending.popleft()
@@ -386,11 +413,10 @@ class Connection:
 
 
 def _check_class(kind: type[Command], reply: Reply) -> None:
-    digit = reply.digit
-    if digit in (2, 3):
-        possible = _POSITIVE.get(kind)
-        if reply.code not in possible if possible is not None else digit == 3:
-            raise RemoteProtocolError(f"{kind.verb} cannot be answered with {reply.code}", reply)
+    """Refuse a 2xx or 3xx reply that the command cannot have."""
+    possible = _POSITIVE.get(kind)
+    if reply.code not in possible if possible is not None else reply.digit == 3:
+        raise RemoteProtocolError(f"{kind.verb} cannot be answered with {reply.code}", reply)
 
 
 def _injected() -> RemoteProtocolError:

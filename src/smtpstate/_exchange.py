@@ -12,6 +12,9 @@ from smtpstate._reader import Reader
 from smtpstate._requests import Steps
 from smtpstate._transaction import Transaction
 
+_DATA = Data()
+_END = EndOfContent()
+
 
 def exchange(link: Link, transaction: Transaction, plan: Plan) -> Steps[None]:
     """Carry one message over the link, up to the last reply that is due.
@@ -146,7 +149,7 @@ def send_data(link: Link, transaction: Transaction, reader: Reader) -> Steps[Non
     """Say DATA behind the envelope, and send the message if the server wants it."""
     link.listen_early = transaction.hear_early  # a refusal may come as soon as 354 is said
     if not transaction.hopeless:
-        link.submit(Data(), transaction.hear_data)
+        link.submit(_DATA, transaction.hear_data)
     yield from settle(link)
     if transaction.go_ahead:
         if transaction.has_recipients:
@@ -167,7 +170,7 @@ def send_content(link: Link, transaction: Transaction, reader: Reader) -> Steps[
             yield from link.flush(heed=True)
             transaction.tell_progress()
             yield from link.glance()  # a server may refuse long before the end
-    link.submit(EndOfContent(), transaction.hear_final)
+    link.submit(_END, transaction.hear_final)
     transaction.end_submitted()
     link.phase = Phase.FINAL
 
@@ -178,7 +181,7 @@ def send_nothing(link: Link) -> Steps[None]:
     In SMTP it answers; LMTP answers once for each accepted recipient, so not at all.
     """
     link.phase = Phase.FINAL
-    link.submit(EndOfContent(), _ignore)
+    link.submit(_END, _ignore)
     yield from link.flush()
     while link.conn.outstanding:
         yield from link.hear(link.patience)

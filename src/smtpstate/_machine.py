@@ -15,7 +15,7 @@ first digit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import TypeAlias, final
 
@@ -53,6 +53,8 @@ from smtpstate._errors import LocalProtocolError
 @final
 class State(Enum):
     """Where a connection stands."""
+
+    __hash__ = object.__hash__  # there is one of each, and the table is looked into for each command
 
     GREETING = "greeting"  #: nothing may be sent before the server has greeted (RFC 5321 §4.3.1)
     HELLO = "hello"  #: the client must introduce itself
@@ -140,12 +142,14 @@ TRANSITIONS: Mapping[State, Mapping[type[Command], Row]] = {
     State.CLOSED: {},
 }
 
-# What cannot be repeated once it has succeeded, and the answers by which that is known
-# (RFC 3207 §4.2, RFC 4954 §4).
-_ONCE: Mapping[type[Command], type[Command]] = {
-    StartTls: StartTls,
-    AuthBegin: AuthBegin,
-    AuthResponse: AuthBegin,
+# What the success of a command changes in what cannot be repeated (RFC 3207 §4.2, RFC 4954 §4).
+_EFFECTS: Mapping[type[Command], Callable[[set[type[Command]]], None]] = {
+    StartTls: lambda spent: spent.add(StartTls),
+    AuthBegin: lambda spent: spent.add(AuthBegin),
+    AuthResponse: lambda spent: spent.add(AuthBegin),
+    # Another client, or RFC 3207 §4.2: the server must forget what it knew.
+    Xclient: lambda spent: spent.discard(AuthBegin),
+    TlsStarted: lambda spent: spent.discard(AuthBegin),
 }
 
 
@@ -177,7 +181,7 @@ class Machine:
         row = TRANSITIONS[self.ahead].get(kind)
         if row is None:
             raise LocalProtocolError(f"cannot send {command.verb} in state {self.ahead.name}")
-        if command.protocol not in (None, self._protocol):
+        if command.protocol is not None and command.protocol is not self._protocol:
             raise LocalProtocolError(f"cannot send {command.verb} in {self._protocol.name}")
         if kind in self._spent:
             raise LocalProtocolError(f"cannot send {command.verb} a second time")
@@ -192,13 +196,8 @@ class Machine:
     def answered(self, command: Command, row: Row, digit: int, *, outstanding: bool) -> None:
         """Advance ``state`` by the reply to a command that was sent under ``row``."""
         self.state = row.get(digit, self.state)
-        if digit == 2:
-            kind = command.kind
-            if kind in _ONCE:
-                self._spent.add(_ONCE[kind])
-            elif kind in (Xclient, TlsStarted):
-                # Another client, or RFC 3207 §4.2: the server must forget what it knew.
-                self._spent.discard(AuthBegin)
+        if digit == 2 and (effect := _EFFECTS.get(command.kind)) is not None:
+            effect(self._spent)
         if not outstanding:
             self.ahead = self.state
 

@@ -130,14 +130,14 @@ class Reader:
             NotSevenBit: it is 8bit, and the server cannot take that.
             SourceFailed: the caller's source raised something.
         """
+        if self._data is None:
+            yield from self._prepare()
+        self.begun = True
         if self._data is not None:
-            self.begun = True
             block = self._data[self._at : self._at + BLOCK]
             self._at += len(block)
             self.ended = self._at >= len(self._data)
         else:
-            yield from self._prepare()
-            self.begun = True
             block = bytes(self._held[:BLOCK])
             del self._held[:BLOCK]
             self.ended = self._source is None and not self._held

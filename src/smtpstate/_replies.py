@@ -13,6 +13,10 @@ from smtpstate._text import visible
 
 # RFC 3463 §2: status-code = class "." subject "." detail
 _ENHANCED = re.compile(rb"([245])\.([0-9]{1,3})\.([0-9]{1,3})(?![0-9.])")
+# The shortest line is a code and its end; a longer one is worth remembering if others may be like it.
+_COMMON = 128  # octets
+_MOST_KNOWN = 64  # lines
+
 _ENHANCED_TEXT = re.compile(r"([245])\.([0-9]{1,3})\.([0-9]{1,3})")
 
 
@@ -106,7 +110,7 @@ class ReplyParser:
     one cost no more than octets which arrive together.
     """
 
-    __slots__ = ("_buffer", "_code", "_limits", "_lines", "_searched", "_size")
+    __slots__ = ("_buffer", "_code", "_known", "_limits", "_lines", "_searched", "_size")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -115,6 +119,7 @@ class ReplyParser:
         self._code: bytes = b""  # of the reply under way
         self._lines: list[bytes] = []
         self._size = 0  # octets of the reply under way
+        self._known: dict[bytes, Reply] = {}  # replies of one line that have been met before
 
     def feed(self, data: bytes) -> None:
         """Take in octets from the server."""
@@ -137,23 +142,32 @@ class ReplyParser:
             RemoteProtocolError: the octets cannot become a reply, or not
                 within the limits; raised as soon as that is certain.
         """
+        buffer = self._buffer
         while True:
-            end = self._buffer.find(b"\n", self._searched)
-            if end < 0:
-                self._searched = len(self._buffer)
-                # The line end is still to come, and the shortest line is a code and its end.
-                self._check(self._buffer, max(len(self._buffer) + 1, 4))
+            end = buffer.find(b"\n", self._searched) + 1
+            if not end:
+                self._searched = len(buffer)
+                if buffer or self._lines:
+                    # The line end is still to come, and the shortest line is a code and its end.
+                    self._check(buffer, max(len(buffer) + 1, 4))
                 return None
-            line = bytes(self._buffer[: end + 1])
+            line = bytes(buffer[:end])
+            alone = not self._lines
+            if alone and line in self._known:  # checked before
+                del buffer[:end]
+                self._searched = 0
+                return self._known[line]
             self._check(line, len(line))
-            del self._buffer[: end + 1]
+            del buffer[:end]
             self._searched = 0
-            self._size += len(line)
+            self._size += end
             text = line[:-2] if line.endswith(b"\r\n") else line[:-1]
             self._lines.append(text[4:])
             if text[3:4] != b"-":
                 reply = Reply(int(text[:3]), tuple(self._lines))
                 self._code, self._lines, self._size = b"", [], 0
+                if alone and end <= _COMMON and len(self._known) < _MOST_KNOWN:
+                    self._known[line] = reply
                 return reply
             self._code = text[:3]
 
