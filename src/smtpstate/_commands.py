@@ -19,6 +19,7 @@ Parameters: TypeAlias = tuple[tuple[str, str | None], ...]
 # RFC 5321 §4.1.2: esmtp-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-")
 _KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 _WORD = re.compile(r"[\x21-\x7e]+")
+_SHORT = 100  # characters of an address, which cannot have more than 400 octets
 # RFC 4422 §3.1: sasl-mech = 1*20mech-char
 _MECHANISM = re.compile(r"[A-Z0-9_-]{1,20}")
 
@@ -73,6 +74,11 @@ class Command:
     def needs(self) -> tuple[str, ...]:
         """The EHLO keywords without which this command is not legal."""
         return ()
+
+    @property
+    def may_be_long(self) -> bool:
+        """Whether the line may have more than the 512 octets that a server must take (RFC 5321 §4.5.3.1.4)."""
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +226,11 @@ class Mail(Command):
         if self.parameters:
             _checked_parameters(self.parameters)
 
+    @property
+    def may_be_long(self) -> bool:
+        """See ``Command.may_be_long``."""
+        return bool(self.parameters) or len(self.reverse_path) > _SHORT
+
     def __str__(self) -> str:
         line = f"MAIL FROM:<{self.reverse_path}>"
         return _with_parameters(line, self.parameters) if self.parameters else line
@@ -244,6 +255,11 @@ class Rcpt(Command):
         checked_address(self.recipient, "the recipient")
         if self.parameters:
             _checked_parameters(self.parameters)
+
+    @property
+    def may_be_long(self) -> bool:
+        """See ``Command.may_be_long``."""
+        return bool(self.parameters) or len(self.recipient) > _SHORT
 
     def __str__(self) -> str:
         line = f"RCPT TO:<{self.recipient}>"

@@ -123,6 +123,7 @@ class Connection:
         "_pipelining",
         "_protocol",
         "_received",
+        "outstanding",
         "outstanding_octets",
     )
 
@@ -143,6 +144,7 @@ class Connection:
         self._failure: RemoteProtocolError | None = None
         self._capabilities = Capabilities()
         self._pipelining = False
+        self.outstanding: int = 0  #: how many commands await a reply; the greeting counts as one
         self.outstanding_octets: int = 0  #: of commands that are not yet answered
         self._pend(Opening(), self._machine.send(Opening()), 0)
 
@@ -167,11 +169,6 @@ class Connection:
     def capabilities(self, capabilities: Capabilities) -> None:
         self._capabilities = capabilities
         self._pipelining = "PIPELINING" in capabilities
-
-    @property
-    def outstanding(self) -> int:
-        """How many commands await a reply; the greeting counts as one."""
-        return len(self._pending)
 
     @property
     def accepts_content(self) -> bool:
@@ -267,6 +264,7 @@ class Connection:
 
     def _pend(self, command: Command, row: Row, octets: int) -> None:
         self._pending.append(_Sent(command, command.kind, row, octets, self._received))
+        self.outstanding += 1
         self.outstanding_octets += octets
 
     # What is received.
@@ -328,7 +326,7 @@ class Connection:
         self._machine.close()
         self._pending.clear()
         self._accepted.clear()
-        self.outstanding_octets = 0
+        self.outstanding = self.outstanding_octets = 0
 
     def _match(self, reply: Reply, began: int) -> Event:
         if reply.code == 421:
@@ -367,6 +365,7 @@ class Connection:
 
     def _pop(self, sent: _Sent, digit: int) -> None:
         self._pending.popleft()
+        self.outstanding -= 1
         self.outstanding_octets -= sent.octets
         self._machine.answered(sent.command, sent.row, digit, outstanding=bool(self._pending))
 

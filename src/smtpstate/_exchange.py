@@ -70,9 +70,8 @@ def name_recipients(link: Link, transaction: Transaction) -> Steps[None]:
         if line is None:
             return
         command, listener = line
-        octets = len(bytes(command))
-        if not link.has_room(octets):
-            yield from link.make_room(octets)
+        if command.may_be_long:
+            yield from link.make_room(len(bytes(command)))
         link.submit(command, listener)
         link.phase = Phase.RCPT
 

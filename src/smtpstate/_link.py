@@ -242,7 +242,7 @@ class Link:
         conn = self.conn
         if not conn.outstanding:
             return True
-        return self.pipelining and conn.may_pipeline and conn.outstanding_octets + octets <= self._window
+        return conn.outstanding_octets + octets <= self._window and self.pipelining and conn.may_pipeline
 
     # Speaking and hearing.
 
