@@ -10,7 +10,7 @@ packages := smtpstate $(notdir $(wildcard src/adapters/smtpstate_*))
 run := $(VENV)/bin/python
 install := $(run) -m pip install -qq --disable-pip-version-check --editable
 
-.PHONY: help demo test check fuzz interop diagram clean
+.PHONY: help demo test check fuzz bench interop diagram clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make test     run the tests"
 	@echo "make check    run every gate: format, lint, types, tests with coverage, wheel, a short fuzz"
 	@echo "make fuzz     feed arbitrary octets for SECONDS_TO_FUZZ=$(SECONDS_TO_FUZZ) seconds"
+	@echo "make bench    measure beside other clients; BENCH=quick for a rough idea in under three minutes"
 	@echo "make interop  deliver to a real Postfix and a real Dovecot (as root, on Debian 12; installs them)"
 	@echo "make diagram  print the state diagram into the README and docs again"
 	@echo "make clean    remove what the others have made"
@@ -54,6 +55,14 @@ check: $(VENV)/.dev
 fuzz: $(VENV)/.dev
 	@fuzz/run --python $(run) --seconds $(SECONDS_TO_FUZZ)
 
+$(VENV)-bench/.peers: pyproject.toml benchmarks/install
+	@echo "installing into $(VENV)-bench (once)"
+	@benchmarks/install $(PYTHON) $(VENV)-bench
+
+bench: $(VENV)-bench/.peers
+	@NODE_PATH=$(VENV)-bench/node/node_modules $(VENV)-bench/bin/python benchmarks/run.py \
+		$(if $(filter quick,$(BENCH)),--quick,--chart docs/benchmarks.svg)
+
 interop: $(VENV)/.test
 	@tests/interop/install
 	@$(run) -m pytest --quiet tests/interop/*_cases.py
@@ -62,4 +71,4 @@ diagram: $(VENV)/.test
 	@$(run) docs/diagram.py
 
 clean:
-	@rm -rf $(VENV) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist fuzz/corpus fuzz/findings
+	@rm -rf $(VENV) $(VENV)-bench .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist fuzz/corpus fuzz/findings

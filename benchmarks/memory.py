@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator, Iterable
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
 MEBIBYTE = 1 << 20
@@ -34,20 +34,29 @@ def blocks(mebibytes: int) -> Generator[bytes, None, None]:
         yield LINES
 
 
+async def async_blocks(mebibytes: int) -> AsyncGenerator[bytes, None]:
+    """Yield the same for those who wait for it."""
+    for block in blocks(mebibytes):
+        yield block
+
+
 def write_file(path: Path, mebibytes: int) -> None:
     """Write the same message to a file."""
     with path.open("wb") as file:
         file.writelines(blocks(mebibytes))
 
 
-def peak_of(way: str, mebibytes: int, adapter: str = "blocking", path: str = "") -> float:
-    """Deliver one message in a process of its own; return its peak of resident memory, in MiB."""
+def peak_of(way: str, mebibytes: int, adapter: str = "blocking", source: str = "iterable") -> float:
+    """Deliver one message in a process of its own; return its peak of resident memory, in MiB.
+
+    ``source`` is ``iterable``, ``async iterable``, or the path of a file that is the message.
+    """
     program = [sys.executable, __file__]
     with subprocess.Popen([*program, "sink", way], stdout=subprocess.PIPE, text=True) as sink:
         assert sink.stdout is not None
         try:
             port = sink.stdout.readline().strip()
-            command = [*program, "deliver", way, str(mebibytes), adapter, port, path]
+            command = [*program, "deliver", way, str(mebibytes), adapter, port, source]
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
             taken = int(sink.stdout.readline())
@@ -88,13 +97,17 @@ def sink(way: str) -> None:
     print(taken, flush=True)
 
 
-def deliver(way: str, mebibytes: int, adapter: str, port: str, path: str) -> None:
+def deliver(way: str, mebibytes: int, adapter: str, port: str, source: str) -> None:
     """Deliver one message, and print the peak of this process's resident memory in KiB."""
     import smtpstate_blocking
     from smtpstate import Delivery, Envelope, Message, TargetConfig
 
     config = TargetConfig(targets=[f"tcp://127.0.0.1:{port}"], hostname="c.example")
-    content: Path | Iterable[bytes] | bytes = Path(path) if path else blocks(mebibytes)
+    content: Path | Generator[bytes, None, None] | AsyncGenerator[bytes, None] | bytes = Path(source)
+    if source == "iterable":
+        content = blocks(mebibytes)
+    if source == "async iterable":
+        content = async_blocks(mebibytes)
     if way == "held":
         content = b"".join(blocks(mebibytes))
     message = Message(content, line_ends="binary" if way == "binary" else "crlf", eight_bit=False)
@@ -134,12 +147,14 @@ def main() -> None:
         file = Path(folder, "message")
         for adapter in ("blocking", "asyncio"):
             for way in WAYS:
-                for kind in ("memory",) if way == "held" else ("generator", "file"):
+                for kind in ("memory",) if way == "held" else ("iterable", "file"):
                     figures: list[float] = []
                     for size in sizes:
                         if kind == "file":
                             write_file(file, size)
-                        figures.append(peak_of(way, size, adapter, str(file) if kind == "file" else ""))
+                        figures.append(
+                            peak_of(way, size, adapter, str(file) if kind == "file" else "iterable")
+                        )
                     print(
                         f"{way:8} {adapter:9} {kind:10}" + "".join(f"{each:9.1f}" for each in figures),
                         flush=True,
@@ -150,7 +165,7 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["sink", way]:
             sink(way)
-        case ["deliver", way, size, adapter, port, path]:
-            deliver(way, int(size), adapter, port, path)
+        case ["deliver", way, size, adapter, port, source]:
+            deliver(way, int(size), adapter, port, source)
         case _:
             main()
