@@ -1,0 +1,172 @@
+"""What a message costs, in numbers that no machine changes: requests, and calls of functions.
+
+Whoever makes a message dearer has to raise a bound here, and say why.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from types import FrameType
+
+import pytest
+
+from smtpstate import Courier, Delivery, Dialogue, Envelope, Status, TargetConfig
+from smtpstate._requests import Connect, Connected, Give, Poll, Queue, Receive, Request, Send, Take
+
+MESSAGE = b"Subject: x\r\n\r\n" + b"0123456789abcdef0123456789abcdef0123456789abcdef\r\n" * 20
+OK = b"250 2.0.0 Ok\r\n"
+
+
+class Canned:
+    """A server that says yes to everything, at no cost to speak of."""
+
+    def __init__(self, *offers: bytes) -> None:
+        self.counts: Counter[str] = Counter()
+        self.queue: list[Delivery] = []
+        self._hello = b"".join(b"250-%b\r\n" % line for line in (b"mx", *offers)) + b"250 8BITMIME\r\n"
+        self._said: list[bytes] = []
+        self._now = 0.0
+
+    def drive(self, dialogue: Dialogue[None]) -> None:
+        for request in dialogue.requests(self._clock):
+            self.counts[type(request).__name__] += 1
+            dialogue.answer(self._answer(request))
+
+    def _clock(self) -> float:
+        self._now += 0.001
+        return self._now
+
+    def _answer(self, request: Request) -> object:
+        match request:
+            case Receive():
+                return self._said.pop(0)
+            case Send():
+                self._hear(request.data)
+            case Connect():
+                self._said.append(b"220 mx\r\n")
+                return Connected("192.0.2.1", "192.0.2.2")
+            case Take():
+                return self.queue.pop() if self.queue else Queue.END
+            case _:
+                assert isinstance(request, (Poll, Give))
+        return None
+
+    def _hear(self, data: bytes) -> None:
+        said, at = b"", 0
+        while at < len(data):
+            end = data.index(b"\n", at) + 1
+            verb = data[at : at + 4]
+            if verb == b"EHLO":
+                said += self._hello
+            elif verb == b"DATA":
+                said += b"354 go on\r\n"
+            elif verb == b"BDAT":
+                said += OK
+                end += int(data[at:end].split()[1])
+            elif verb in (b"MAIL", b"RCPT", b"RSET") or data[at:end] == b".\r\n":
+                said += OK
+            at = end
+        if said:
+            self._said.append(said)
+
+
+def delivery(recipients: int) -> Delivery:
+    return Delivery(Envelope("a@x.example", [f"r{n}@y.example" for n in range(recipients)]), MESSAGE)
+
+
+def calls_of(work: Dialogue[None], server: Canned) -> int:
+    """Return how many Python functions of smtpstate are called, generators resumed included."""
+    calls = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event == "call" and "/smtpstate/" in frame.f_code.co_filename
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        server.drive(work)
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
+def warmed(*offers: bytes) -> tuple[Canned, Courier]:
+    """Return a server and a courier whose connection is open, and idle."""
+    server, courier = Canned(*offers), Courier(TargetConfig(targets=["tcp://mx.example:25"]))
+    first = delivery(1)
+    server.drive(courier.delivering(first))
+    assert first.outcomes[0].status is Status.DELIVERED
+    server.counts.clear()
+    return server, courier
+
+
+@pytest.mark.parametrize(
+    ("offers", "requests"),
+    [
+        ((), {"Poll": 1, "Send": 4, "Receive": 4}),
+        ((b"PIPELINING",), {"Poll": 1, "Send": 2, "Receive": 2}),
+        ((b"PIPELINING", b"CHUNKING"), {"Poll": 1, "Send": 2, "Receive": 2}),
+    ],
+    ids=["plain", "pipelining", "chunking"],
+)
+def test_a_message_over_a_kept_connection_takes_so_many_requests(
+    offers: tuple[bytes, ...], requests: dict[str, int]
+) -> None:
+    server, courier = warmed(*offers)
+    server.drive(courier.delivering(delivery(1)))
+    assert server.counts == requests
+
+
+@pytest.mark.parametrize("recipients", [1, 50, 100])
+def test_recipients_that_fit_the_window_take_no_more_requests(recipients: int) -> None:
+    server, courier = warmed(b"PIPELINING")
+    server.drive(courier.delivering(delivery(recipients)))
+    assert server.counts == {"Poll": 1, "Send": 2, "Receive": 2}
+
+
+def test_queued_messages_share_their_flights() -> None:
+    server, courier = warmed(b"PIPELINING", b"CHUNKING")
+    server.queue = [delivery(1) for _ in range(10)]
+    server.drive(courier.delivering_many())
+    assert server.counts["Send"] <= 3
+
+
+@pytest.mark.parametrize(("offers", "most"), [((b"PIPELINING",), 350), ((b"PIPELINING", b"CHUNKING"), 325)])
+def test_a_message_takes_no_more_calls_than_this(offers: tuple[bytes, ...], most: int) -> None:
+    server, courier = warmed(*offers)
+    assert calls_of(courier.delivering(delivery(1)), server) <= most
+
+
+def test_a_recipient_takes_no_more_calls_than_this() -> None:
+    server, courier = warmed(b"PIPELINING")
+    few = calls_of(courier.delivering(delivery(100)), server)
+    many = calls_of(courier.delivering(delivery(1100)), server)
+    assert (many - few) / 1000 <= 35
+
+
+def test_a_queued_message_takes_no_more_calls_than_this() -> None:
+    server, courier = warmed(b"PIPELINING", b"CHUNKING")
+    server.queue = [delivery(1) for _ in range(10)]
+    few = calls_of(courier.delivering_many(), server)
+    server.queue = [delivery(1) for _ in range(60)]
+    many = calls_of(courier.delivering_many(), server)
+    assert (many - few) / 50 <= 290
+
+
+def test_nothing_is_made_for_a_trace_that_nobody_watches() -> None:
+    server, courier = warmed(b"PIPELINING")
+    lines = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal lines
+        lines += event == "call" and frame.f_code.co_filename.endswith("_trace.py")
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        server.drive(courier.delivering(delivery(3)))
+    finally:
+        sys.setprofile(before)
+    assert lines == 0
