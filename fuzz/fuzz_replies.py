@@ -16,7 +16,8 @@ import atheris
 with atheris.instrument_imports(include=["smtpstate"]):
     from smtpstate._errors import RemoteProtocolError
     from smtpstate._limits import Limits
-    from smtpstate._replies import Reply, ReplyParser
+    from smtpstate._replies import Reply
+    from smtpstate._reply_parser import ReplyParser
 
 LIMITS = Limits(reply_line=64, challenge_line=96, reply_lines=4, reply=160)  # near enough to be met
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import pytest
 
+from smtpstate._about_client import Xclient, Xforward
 from smtpstate._commands import (
     AuthAbort,
     AuthBegin,
@@ -28,8 +29,6 @@ from smtpstate._commands import (
     Rset,
     StartTls,
     Vrfy,
-    Xclient,
-    Xforward,
 )
 from smtpstate._connection import Connection
 from smtpstate._errors import RemoteProtocolError

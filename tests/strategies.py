@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from hypothesis import strategies as st
 
+from smtpstate._about_client import Xclient, Xforward
 from smtpstate._commands import (
     AuthAbort,
     AuthBegin,
@@ -27,8 +28,6 @@ from smtpstate._commands import (
     Rset,
     StartTls,
     Vrfy,
-    Xclient,
-    Xforward,
 )
 from smtpstate._replies import Reply
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpstate import _commands
+from smtpstate import _about_client, _commands
+from smtpstate._about_client import Xclient, Xforward
 from smtpstate._commands import (
     AuthAbort,
     AuthBegin,
@@ -35,10 +36,7 @@ from smtpstate._commands import (
     StartTls,
     TlsStarted,
     Vrfy,
-    Xclient,
-    Xforward,
     names,
-    xtext,
 )
 from smtpstate._errors import LocalProtocolError
 from strategies import COMMANDS, commands, hostile_text
@@ -129,7 +127,7 @@ def test_what_is_printed_is_the_line_where_nothing_is_masked(command: Command) -
 #: Every command that there is.
 KINDS = [
     kind
-    for name, kind in vars(_commands).items()
+    for name, kind in (vars(_commands) | vars(_about_client)).items()
     if isinstance(kind, type)
     and issubclass(kind, Command)
     and kind is not Command
@@ -245,19 +243,6 @@ def test_a_mechanism_is_1_to_20_of_its_characters(mechanism: str) -> None:
         AuthBegin(mechanism)
 
 
-@pytest.mark.parametrize("keyword", ["", "SI ZE", "-SIZE", "SIZE=", "SÎZE", "SIZE\n", "_", "²"])
-def test_a_parameter_keyword_is_of_letters_digits_and_hyphens(keyword: str) -> None:
-    for make in (lambda: Mail("a@x", ((keyword, "1"),)), lambda: Rcpt("a@x", ((keyword, None),))):
-        with pytest.raises(LocalProtocolError, match=r"^not a parameter keyword: '"):
-            make()
-
-
-@pytest.mark.parametrize("value", ["", " ", "a b", "1 BODY=8BITMIME", " 1", "1 "])
-def test_a_parameter_value_is_one_word(value: str) -> None:
-    with pytest.raises(LocalProtocolError, match=r"^not a value for SIZE: '"):
-        Mail("a@x", (("SIZE", value),))
-
-
 def test_a_path_of_mail_or_rcpt_is_a_checked_address() -> None:
     with pytest.raises(LocalProtocolError, match=r"^the reverse-path holds '>' outside quotes: "):
         Mail("a@x>")
@@ -273,33 +258,6 @@ def test_a_question_is_about_something(text: str) -> None:
         Vrfy(text)
     with pytest.raises(LocalProtocolError, match=r"^EXPN needs an argument$"):
         Expn(text)
-
-
-@pytest.mark.parametrize("kind", [Xclient, Xforward])
-def test_the_attributes_of_a_client_are_those_that_exist(kind: type[Xclient | Xforward]) -> None:
-    with pytest.raises(LocalProtocolError, match=f"^{kind.verb} needs an attribute$"):
-        kind(())
-    for name in ("", "addr", "ADDR=1 NAME", "OTHER"):
-        with pytest.raises(LocalProtocolError, match=f"^not an attribute of {kind.verb}: '"):
-            kind(((name, "1"),))
-    with pytest.raises(LocalProtocolError, match=r"^not valid Unicode: "):
-        kind((("NAME", "\ud800"),))
-
-
-@pytest.mark.parametrize(
-    ("text", "encoded"),
-    [
-        ("", ""),
-        ("abc~!", "abc~!"),
-        ("a+b=c", "a+2Bb+3Dc"),
-        ("a b\x7f", "a+20b+7F"),
-        ("\r\n\0", "+0D+0A+00"),
-        ("ü", "+C3+BC"),
-        ("\udcff", "+FF"),
-    ],
-)
-def test_xtext_is_printable_ascii_with_the_rest_in_hexadecimal(text: str, encoded: str) -> None:
-    assert xtext(text) == encoded
 
 
 # What the rest of the machine reads off a command.

@@ -25,7 +25,6 @@ from dialogues import (
 )
 from smtpstate._capabilities import Capabilities
 from smtpstate._commands import (
-    OFFERED_BY,
     AuthBegin,
     Bdat,
     Command,
@@ -37,7 +36,6 @@ from smtpstate._commands import (
     Mail,
     Noop,
     Opening,
-    Parameters,
     Protocol,
     Rcpt,
     Rset,
@@ -48,6 +46,7 @@ from smtpstate._connection import Connection
 from smtpstate._errors import LocalProtocolError
 from smtpstate._limits import Limits
 from smtpstate._machine import State
+from smtpstate._parameters import OFFERED_BY, Parameters
 
 #: All that may be followed unanswered, by RFC 2920 §3.1 and RFC 3030 §4.2.
 PIPELINES = {"MAIL", "RCPT", "RSET", "BDAT", "BDAT-LAST", "end"}

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from dialogues import COMMANDS, KEYWORDS, LEGAL, LMTP, offer, reach
+from smtpstate._about_client import Xclient
 from smtpstate._capabilities import Capabilities
 from smtpstate._commands import (
     Command,
@@ -21,7 +22,6 @@ from smtpstate._commands import (
     Protocol,
     Rcpt,
     StartTls,
-    Xclient,
 )
 from smtpstate._connection import Connection
 from smtpstate._errors import LocalProtocolError, RemoteProtocolError

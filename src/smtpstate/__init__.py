@@ -6,6 +6,7 @@ loop can answer. Adapters that do are ``smtpstate_blocking``,
 ``smtpstate_asyncio``, ``smtpstate_trio`` and ``smtpstate_anyio``.
 """
 
+from smtpstate._about_client import Xclient, Xforward
 from smtpstate._auth import Auth, Credentials
 from smtpstate._capabilities import Capabilities
 from smtpstate._commands import (
@@ -30,8 +31,6 @@ from smtpstate._commands import (
     Rset,
     StartTls,
     Vrfy,
-    Xclient,
-    Xforward,
 )
 from smtpstate._config import TargetConfig, TargetSettings, Timeouts
 from smtpstate._connection import Connection

@@ -7,39 +7,17 @@ from base64 import b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import ClassVar, TypeAlias, final
+from typing import ClassVar, final
 
 from smtpstate._addresses import checked_address
 from smtpstate._errors import LocalProtocolError
+from smtpstate._parameters import Parameters, check_parameters, offers_needed, with_parameters
 from smtpstate._text import checked_line
 
-#: ESMTP parameters in the order in which they are sent: keyword and value (RFC 5321 §4.1.2).
-Parameters: TypeAlias = tuple[tuple[str, str | None], ...]
-
-# RFC 5321 §4.1.2: esmtp-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-")
-_KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 _WORD = re.compile(r"[\x21-\x7e]+")
 _SHORT = 100  # characters of an address, which cannot have more than 400 octets
 # RFC 4422 §3.1: sasl-mech = 1*20mech-char
 _MECHANISM = re.compile(r"[A-Z0-9_-]{1,20}")
-
-#: MAIL and RCPT parameters, and the EHLO keyword that must have been offered for each.
-OFFERED_BY = {
-    "SIZE": "SIZE",
-    "BODY": "8BITMIME",
-    "SMTPUTF8": "SMTPUTF8",
-    "RET": "DSN",
-    "ENVID": "DSN",
-    "NOTIFY": "DSN",
-    "ORCPT": "DSN",
-    "AUTH": "AUTH",
-    "REQUIRETLS": "REQUIRETLS",
-    "BY": "DELIVERBY",
-    "HOLDFOR": "FUTURERELEASE",
-    "HOLDUNTIL": "FUTURERELEASE",
-    "MT-PRIORITY": "MT-PRIORITY",
-    "RRVS": "RRVS",
-}
 
 
 class Protocol(Enum):
@@ -185,31 +163,6 @@ class AuthAbort(Command):
     verb: ClassVar[str] = "*"
 
 
-def _checked_parameters(parameters: Parameters) -> None:
-    for keyword, value in parameters:
-        if not _KEYWORD.fullmatch(keyword):
-            raise LocalProtocolError(f"not a parameter keyword: {keyword!r}")
-        # RFC 5321 §4.1.2: esmtp-value = 1*(%d33-60 / %d62-126); RFC 6531 §3.3 adds UTF-8,
-        # and "=" is common within values.
-        if value is not None and (not value or " " in checked_line(value, f"the value of {keyword}")):
-            raise LocalProtocolError(f"not a value for {keyword}: {value!r}")
-
-
-def _with_parameters(line: str, parameters: Parameters) -> str:
-    for keyword, value in parameters:
-        line += f" {keyword}" if value is None else f" {keyword}={value}"
-    return line
-
-
-def _offers_needed(parameters: Parameters) -> tuple[str, ...]:
-    needs: list[str] = []
-    for keyword, value in parameters:
-        name = keyword.upper()
-        binary = name == "BODY" and value is not None and value.upper() == "BINARYMIME"
-        needs.append("BINARYMIME" if binary else OFFERED_BY.get(name, name))
-    return tuple(needs)
-
-
 @final
 @dataclass(frozen=True, slots=True)
 class Mail(Command):
@@ -224,7 +177,7 @@ class Mail(Command):
         if self.reverse_path:
             checked_address(self.reverse_path, "the reverse-path")
         if self.parameters:
-            _checked_parameters(self.parameters)
+            check_parameters(self.parameters)
 
     @property
     def may_be_long(self) -> bool:
@@ -233,12 +186,12 @@ class Mail(Command):
 
     def __str__(self) -> str:
         line = f"MAIL FROM:<{self.reverse_path}>"
-        return _with_parameters(line, self.parameters) if self.parameters else line
+        return with_parameters(line, self.parameters) if self.parameters else line
 
     @property
     def needs(self) -> tuple[str, ...]:
         """See ``Command.needs``."""
-        return _offers_needed(self.parameters) if self.parameters else ()
+        return offers_needed(self.parameters) if self.parameters else ()
 
 
 @final
@@ -254,7 +207,7 @@ class Rcpt(Command):
     def __post_init__(self) -> None:
         checked_address(self.recipient, "the recipient")
         if self.parameters:
-            _checked_parameters(self.parameters)
+            check_parameters(self.parameters)
 
     @property
     def may_be_long(self) -> bool:
@@ -263,12 +216,12 @@ class Rcpt(Command):
 
     def __str__(self) -> str:
         line = f"RCPT TO:<{self.recipient}>"
-        return _with_parameters(line, self.parameters) if self.parameters else line
+        return with_parameters(line, self.parameters) if self.parameters else line
 
     @property
     def needs(self) -> tuple[str, ...]:
         """See ``Command.needs``."""
-        return _offers_needed(self.parameters) if self.parameters else ()
+        return offers_needed(self.parameters) if self.parameters else ()
 
 
 @final
@@ -411,70 +364,6 @@ class Help(Command):
 
     def __str__(self) -> str:
         return f"HELP {self.text}".rstrip()
-
-
-# What relays tell about the client behind them; the values are xtext (RFC 3461 §4).
-ATTRIBUTES = ("NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "DESTPORT", "IDENT", "SOURCE")
-
-
-@dataclass(frozen=True, slots=True)
-class _AboutClient(Command):
-    attributes: tuple[tuple[str, str], ...]
-
-    def __post_init__(self) -> None:
-        if not self.attributes:
-            raise LocalProtocolError(f"{self.verb} needs an attribute")
-        for name, value in self.attributes:
-            if name not in ATTRIBUTES:
-                raise LocalProtocolError(f"not an attribute of {self.verb}: {name!r}")
-            xtext(value)
-
-    def __str__(self) -> str:
-        return " ".join((self.verb, *(f"{name}={xtext(value)}" for name, value in self.attributes)))
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """See ``Command.needs``."""
-        return (self.verb,)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Xclient(_AboutClient):
-    """Speak for another client from now on; the session begins anew.
-
-    Attribute names are in upper case, such as ``ADDR``; values are encoded here.
-    """
-
-    verb: ClassVar[str] = "XCLIENT"
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Xforward(_AboutClient):
-    """Tell, for the server's log, where the next message comes from.
-
-    Attribute names are in upper case, such as ``ADDR``; values are encoded here.
-    """
-
-    verb: ClassVar[str] = "XFORWARD"
-
-
-def xtext(text: str) -> str:
-    """Encode ``text`` as xtext: ``+``, ``=`` and all but printable ASCII in hexadecimal (RFC 3461 §4).
-
-    Octets that a reply or a file name smuggled in as lone surrogates come out as they were.
-
-    Raises:
-        LocalProtocolError: ``text`` cannot be written in UTF-8.
-    """
-    try:
-        octets = text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        raise LocalProtocolError(f"not valid Unicode: {text!r}") from None
-    return "".join(
-        chr(octet) if 0x21 <= octet <= 0x7E and octet not in b"+=" else f"+{octet:02X}" for octet in octets
-    )
 
 
 @final

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
+from smtpstate._about_client import Xclient
 from smtpstate._capabilities import Capabilities
 from smtpstate._commands import (
     AuthAbort,
@@ -27,7 +28,6 @@ from smtpstate._commands import (
     Rcpt,
     StartTls,
     TlsStarted,
-    Xclient,
 )
 from smtpstate._content import DataEncoder
 from smtpstate._errors import LocalProtocolError, RemoteProtocolError
@@ -53,7 +53,8 @@ from smtpstate._events import (
 )
 from smtpstate._limits import Limits
 from smtpstate._machine import Machine, Row, State
-from smtpstate._replies import Reply, ReplyParser
+from smtpstate._replies import Reply
+from smtpstate._reply_parser import ReplyParser
 
 # command -> first digit of the reply -> event; CommandAnswered where there is no entry.
 _EVENTS: Mapping[type[Command], Mapping[int, type[Answered]]] = {

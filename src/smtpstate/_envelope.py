@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, TypeVar, final
 
+from smtpstate._about_client import ATTRIBUTES
 from smtpstate._addresses import checked_address
-from smtpstate._commands import ATTRIBUTES
 from smtpstate._errors import LocalProtocolError
 from smtpstate._text import checked_line
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import TypeAlias, final
 
+from smtpstate._about_client import Xclient, Xforward
 from smtpstate._commands import (
     AuthAbort,
     AuthBegin,
@@ -44,8 +45,6 @@ from smtpstate._commands import (
     StartTls,
     TlsStarted,
     Vrfy,
-    Xclient,
-    Xforward,
 )
 from smtpstate._errors import LocalProtocolError
 

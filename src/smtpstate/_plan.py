@@ -9,12 +9,12 @@ from email.message import Message as MimeMessage
 from typing import final
 
 from smtpstate._addresses import domain_of
-from smtpstate._commands import Parameters, xtext
 from smtpstate._domains import to_a_labels
 from smtpstate._envelope import Envelope, Recipient, rfc3339
 from smtpstate._errors import LocalProtocolError
 from smtpstate._link import Link
 from smtpstate._mime import can_be_rewritten, needs_utf8, written
+from smtpstate._parameters import Parameters, xtext
 from smtpstate._reader import Reader
 from smtpstate._replies import Reply
 from smtpstate._requests import Steps

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from smtpstate._commands import Ehlo, Helo, Lhlo, Protocol, Quit, Rset, Xclient, Xforward
+from smtpstate._about_client import Xclient, Xforward
+from smtpstate._commands import Ehlo, Helo, Lhlo, Protocol, Quit, Rset
 from smtpstate._config import TargetConfig
 from smtpstate._errors import RemoteProtocolError, TransportError
 from smtpstate._ladder import Ladder, Rung
