@@ -73,3 +73,12 @@ def test_a_failed_delivery_is_carried_by_its_exception_and_by_copies_of_it() -> 
     again = copy.copy(error)
     assert again.delivery is delivery
     assert str(again) == str(error) == "nothing was delivered"
+
+
+def test_a_transaction_that_could_not_be_begun_says_what_the_server_said() -> None:
+    delivery = Delivery(Envelope("a@x", ["b@y"]), b"")
+    assert DeliveryFailed("no", delivery).reply is None
+    error = DeliveryFailed("no", delivery, Reply(550, (b"5.7.1 no",)))
+    for failed in (error, copy.copy(error)):
+        assert failed.reply == Reply(550, (b"5.7.1 no",))
+        assert failed.delivery is delivery

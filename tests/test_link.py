@@ -226,7 +226,7 @@ def test_nothing_more_is_sent_once_the_one_deadline_has_passed() -> None:
     submit(link, Heard(), Noop())
     requested = link.requested
     with pytest.raises(DeadlinePassed):
-        play(link.flush())
+        play(link.flush(), None)
     assert link.requested == requested
 
 

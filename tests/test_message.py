@@ -173,3 +173,12 @@ def test_each_reading_is_a_source_of_its_own_and_shows_nothing_of_the_message() 
     assert source != Source(message)
     assert repr(source) == "<Source of bytes>"
     assert repr(Source(Message(BytesIO(b"secret")))) == "<Source of BytesIO>"
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_what_is_declared_of_a_message_that_is_not_there_yet(binary: bool) -> None:
+    message = Message.declared(size=5, eight_bit=True, utf8=False, binary=binary)
+    assert (message.size, message.eight_bit, message.utf8) == (5, True, False)
+    assert message.line_ends == ("binary" if binary else "crlf")
+    with pytest.raises(LocalProtocolError, match="^the size of a message is a number of octets, not -1$"):
+        Message.declared(size=-1, eight_bit="refuse", utf8=None, binary=binary)

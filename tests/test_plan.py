@@ -21,6 +21,14 @@ from smtpstate import (
     TransportError,
     forwarding,
 )
+from smtpstate._capabilities import Capabilities
+from smtpstate._commands import Protocol
+from smtpstate._endpoints import Endpoint
+from smtpstate._limits import Limits
+from smtpstate._link import Link
+from smtpstate._plan import Plan, fit, plan_ahead
+from smtpstate._reader import Reader
+from smtpstate._replies import Reply
 from smtpstate.testing import ModelServer, Playground
 
 B = "b@y.example"
@@ -385,3 +393,119 @@ def test_a_message_object_is_never_reencoded_where_that_would_lose_something(hea
 def test_a_callable_that_returns_a_message_object_is_treated_like_one() -> None:
     assert give(lambda: written_message()).statuses == [D]
     assert rejected(give(lambda: written_message(To="δοκιμή@y.example"), "8BITMIME"), "5.6.7")
+
+
+# Before the message is there, and when it is.
+
+
+def link(*offers: str) -> Link:
+    """Return a link to a server that offers these."""
+    made = Link(
+        Endpoint("tcp", "mx.example", 25),
+        Protocol.SMTP,
+        clock=lambda: 0.0,
+        timeouts=TargetConfig(targets=[MX]).timeouts,
+        limits=Limits(),
+    )
+    words = [offer.split() for offer in offers]
+    made.conn.capabilities = Capabilities({keyword: tuple(values) for keyword, *values in words})
+    return made
+
+
+def ahead(made: Link, envelope: Envelope | None = None, **declared: Any) -> Plan:
+    known: dict[str, Any] = {"size": None, "eight_bit": "refuse", "utf8": None, "binary": False} | declared
+    reader = Reader(Message.declared(**known))
+    return plan_ahead(made, envelope or Envelope("a@x.example", [B]), reader, [0])
+
+
+def fitted(made: Link, plan: Plan, message: Any) -> Reply | None:
+    reader = Reader(Message.of(message))
+    return Playground({}).run(lambda _: fit(made, plan, reader))
+
+
+def code_of(reply: Reply | None) -> str | None:
+    return None if reply is None else str(reply.enhanced)
+
+
+def test_of_a_message_that_is_not_there_yet_mail_says_what_was_declared() -> None:
+    made = link("SIZE 1000", "8BITMIME", "SMTPUTF8")
+    assert ahead(made).parameters == (("BODY", "8BITMIME"),), "since it may turn out to be 8bit"
+    assert ahead(made, eight_bit=False).parameters == ()
+    assert ahead(made, size=0, eight_bit=False).parameters == (("SIZE", "0"),)
+    assert ahead(made, utf8=True, eight_bit=True).parameters == (("SMTPUTF8", None), ("BODY", "8BITMIME"))
+    assert ahead(made, Envelope("ä@x.example", [B]), eight_bit=False).parameters == (("SMTPUTF8", None),)
+    assert ahead(link()).parameters == ()
+
+
+@pytest.mark.parametrize(
+    ("offers", "declared", "enhanced"),
+    [
+        (["SIZE 9"], {"size": 10}, "5.3.4"),
+        ([], {"eight_bit": True}, "5.6.3"),
+        ([], {"eight_bit": "send"}, None),
+        ([], {"utf8": True}, "5.6.7"),
+        (["BINARYMIME"], {"binary": True}, "5.6.3"),
+        (["CHUNKING", "BINARYMIME"], {"binary": True}, None),
+    ],
+)
+def test_what_is_declared_and_not_offered_is_lacking(
+    offers: list[str], declared: dict[str, Any], enhanced: str | None
+) -> None:
+    plan = ahead(link(*offers), **declared)
+    assert code_of(plan.lacking) == enhanced
+    assert {index: str(reply.enhanced) for index, reply in plan.refused.items()} == (
+        {0: enhanced} if enhanced else {}
+    )
+    assert len(plan.recipients) == (enhanced is None)
+
+
+@pytest.mark.parametrize(
+    ("offers", "message", "enhanced"),
+    [
+        ([], MESSAGE, None),
+        (["SIZE 9"], b"x" * 8, "5.3.4"),  # CRLF is added
+        (["SIZE 10"], b"x" * 8, None),
+        (["SIZE 9"], Message([MESSAGE * 9999], size=len(MESSAGE) * 9999), "5.3.4"),
+        (["SIZE"], MESSAGE, None),
+        ([], EIGHT_BIT, "5.6.3"),
+        ([], [EIGHT_BIT], "5.6.3"),
+        ([], [EIGHT_BIT * 9999], None),  # not known before it is read
+        ([], Message([EIGHT_BIT], eight_bit=True), "5.6.3"),
+        ([], Message(EIGHT_BIT, eight_bit="send"), None),
+        (["8BITMIME"], EIGHT_BIT, None),
+        (["8BITMIME"], UTF8_HEADER, "5.6.7"),
+        (["8BITMIME"], [UTF8_HEADER], "5.6.7"),
+        (["8BITMIME"], Message(UTF8_HEADER, utf8=False), None),
+        (["8BITMIME"], LATIN_HEADER, None),
+        (["8BITMIME", "SMTPUTF8"], UTF8_HEADER, "5.6.7"),  # MAIL did not ask for it
+    ],
+)
+def test_the_message_is_held_against_what_mail_has_said(
+    offers: list[str], message: Any, enhanced: str | None
+) -> None:
+    made = link(*offers)
+    assert code_of(fitted(made, ahead(made), message)) == enhanced
+
+
+def test_a_message_that_was_declared_to_have_utf8_in_its_header_fits() -> None:
+    made = link("8BITMIME", "SMTPUTF8")
+    assert fitted(made, ahead(made, utf8=True), UTF8_HEADER) is None
+
+
+def test_a_message_object_is_written_as_mail_has_said() -> None:
+    mail = EmailMessage()
+    mail.set_content("grüße", cte="8bit")
+    for offers in ((), ("8BITMIME",)):
+        made = link(*offers)
+        plan = ahead(made)
+        assert fitted(made, plan, mail) is None
+        assert plan.reader.whole is not None
+        assert plan.reader.whole.isascii() is not bool(offers)
+
+
+def test_that_a_message_is_binary_must_be_declared() -> None:
+    made = link("CHUNKING", "BINARYMIME")
+    binary = Message(b"a\nb", line_ends="binary")
+    assert fitted(made, ahead(made, binary=True), binary) is None
+    with pytest.raises(LocalProtocolError, match="^that the message is binary must be declared before MAIL$"):
+        fitted(made, ahead(made), binary)

@@ -9,7 +9,7 @@ from smtpstate._capabilities import Capabilities
 from smtpstate._commands import Protocol
 from smtpstate._endpoints import Endpoint
 from smtpstate._link import Link
-from smtpstate._split import next_batch
+from smtpstate._split import admits, next_batch
 
 RECIPIENTS = ["b@y.example", "c@Y.example", "d@z.example", "postmaster", "e@w.example", "b@y.example"]
 ENVELOPE = Envelope("a@x.example", RECIPIENTS)
@@ -74,3 +74,22 @@ def test_nobody_is_lost_by_splitting() -> None:
             seen += batch
     assert sorted(seen) == EVERYONE
     assert sessions == 4
+
+
+def test_one_at_a_time_a_recipient_joins_as_long_as_there_is_room() -> None:
+    made = link("RCPTMAX=2")
+    assert admits(made, "b@y.example", beside=0)
+    assert admits(made, "c@y.example", beside=1)
+    assert not admits(made, "d@y.example", beside=2)
+    assert admits(link(), "b@y.example", beside=99999)
+
+
+def test_the_domain_of_who_joins_counts_from_then_on_and_of_who_does_not_never() -> None:
+    made = link("RCPTMAX=2", "RCPTDOMAINMAX=2")
+    assert not admits(made, "b@w.example", beside=2)
+    assert admits(made, "b@y.example", beside=0)
+    assert admits(made, "b@Y.EXAMPLE", beside=1)
+    assert admits(made, "postmaster", beside=1)
+    assert not admits(made, "b@z.example", beside=0)
+    assert made.domains == {"y.example", ""}
+    assert not made.exhausted

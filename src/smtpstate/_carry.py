@@ -49,6 +49,11 @@ class Ending:
         self.reply = fate.reply
         self.error = fate.error
 
+    @property
+    def bad(self) -> bool:
+        """Whether anything ended it before its time."""
+        return self.reply is not None or self.error is not None
+
     def clear(self) -> None:
         """Forget what failed on the way to a session that was had in the end."""
         self.reply = self.error = None
@@ -89,10 +94,15 @@ def carry(
         again = yield from transact(delivery, batch, reader, link, ending, config)
         waiting = again + later
     if waiting and not link.stale:
-        reply = ending.reply or Reply.made_here(421, f"4.4.2 {ending.error}")
-        _settle(delivery, waiting, link, reply)
+        settle_waiting(delivery, waiting, link, ending)
         return []
     return waiting
+
+
+def settle_waiting(delivery: Delivery, waiting: list[int], link: Link, ending: Ending) -> None:
+    """Settle those who waited for a further transaction when the connection came to its end."""
+    reply = ending.reply or Reply.made_here(421, f"4.4.2 {ending.error}")
+    _settle(delivery, waiting, link, reply)
 
 
 def transact(

@@ -65,9 +65,10 @@ class Courier:
         """Return the dialogue that settles every recipient of ``delivery``.
 
         Its requests fail for the network's reasons, and the delivery says so in its
-        outcomes; only what is the caller's fault comes out as an exception.
+        outcomes; only what is the caller's fault comes out as an exception. Among
+        that is a delivery that is under way already, of which nothing more is sent.
         """
-        return Dialogue(lambda clock: self.forward(delivery, clock))
+        return Dialogue(lambda clock: self.run(delivery, clock))
 
     def delivering_many(self, ahead: int = 32) -> Dialogue[None]:
         """Return the dialogue that takes deliveries from the caller until there are no more.
@@ -113,6 +114,18 @@ class Courier:
     def leaving(self) -> Dialogue[None]:
         """Return the dialogue that ends the connection, if there is one, by QUIT."""
         return Dialogue(lambda _: self.leave())
+
+    def run(self, delivery: Delivery, clock: Clock) -> Steps[None]:
+        """Run a delivery that nobody else runs.
+
+        Raises:
+            LocalProtocolError: somebody does.
+        """
+        delivery.claim()
+        try:
+            yield from self.forward(delivery, clock)
+        finally:
+            delivery.release()
 
     def forward(self, delivery: Delivery, clock: Clock, ends: float | None = None) -> Steps[None]:
         """Try each endpoint in turn, for the recipients that may still be tried.
@@ -168,7 +181,7 @@ class Courier:
                 return []
             return (yield from carry(delivery, recipients, session, ending, self._config))
         finally:
-            if self._link is not None:
+            if self._link is not None and not self._link.stale:  # or nothing has been tried
                 delivery.tried(ending.attempt(self._link, clock() - begun))
 
     def session_at(
@@ -190,7 +203,7 @@ class Courier:
         rung = ladder.top
         while True:
             begun = clock()
-            yield from self.leave()
+            yield from self.leave(ends)
             link = self._link = self._new_link(endpoint, clock, ends)
             delivery.on_the_way(unfinished(delivery, link, recipients))
             try:
@@ -295,10 +308,11 @@ class Courier:
         same_client = not link.client or link.client == delivery.envelope.client
         return same_login and same_client and not link.spent
 
-    def leave(self) -> Steps[None]:
-        """Say goodbye, if the connection is in step."""
+    def leave(self, ends: float | None = None) -> Steps[None]:
+        """Say goodbye, if the connection is in step, by ``ends`` at the latest."""
         link, self._link = self._link, None
         if link is not None:
+            link.ends_at(ends)  # the deadline of the delivery before is no longer of account
             yield from say_goodbye(link, self._config)
 
     def _new_link(self, endpoint: Endpoint, clock: Clock, ends: float | None) -> Link:
@@ -330,7 +344,7 @@ def forwarding(
     courier = Courier(config, nonce=nonce, trace=trace)
 
     def forward(clock: Clock) -> Steps[None]:
-        yield from courier.forward(delivery, clock)
+        yield from courier.run(delivery, clock)
         yield from courier.leave()
 
     return Dialogue(forward)

@@ -86,12 +86,17 @@ class Delivery:
     cancellation too: what is not settled then reads as if the connection had
     been lost at that point.
 
+    One at a time may run it. It may be run again afterwards, also where it was
+    cancelled: then it goes to endpoints where it has not been, and only to
+    recipients whose outcome lets it, never to one who may have the message.
+
     Raises:
         LocalProtocolError: there is no recipient.
     """
 
     __slots__ = (
         "_attempts",
+        "_claimed",
         "_connected",
         "_envelope",
         "_fates",
@@ -134,6 +139,7 @@ class Delivery:
         self._recipients = list(envelope.recipients)
         self._fates: list[Fate | None] = [None] * len(envelope.recipients)
         self._attempts: list[Attempt] = []
+        self._claimed = False
         self._notes: dict[int | None, list[str]] = {}
         # What the undecided recipients of a transaction under way would become if it were lost now.
         self._pending: Callable[[int], Fate | None] | None = None
@@ -173,6 +179,31 @@ class Delivery:
             raise DeliveryFailed("; ".join(map(str, failed[:10])), self)
 
     # For the core.
+
+    @property
+    def claimed(self) -> bool:
+        """Whether somebody runs it."""
+        return self._claimed
+
+    def claim(self) -> None:
+        """Begin to run it.
+
+        Raises:
+            LocalProtocolError: somebody else does already.
+        """
+        if self._claimed:
+            raise LocalProtocolError("the delivery is under way already")
+        self._claimed = True
+
+    def release(self) -> None:
+        """Run it no longer; whoever may have the message is certain never to be tried again."""
+        self._claimed = False
+        pending = self._pending
+        if pending is not None:
+            for index in range(len(self._fates)):
+                fate = pending(index)
+                if fate is not None and fate.status is Status.UNCERTAIN:
+                    self.settle(index, fate)
 
     def name(self, recipient: Recipient) -> int:
         """Add a recipient, and return its index."""

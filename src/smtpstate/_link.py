@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, final
 
 from smtpstate._commands import Bdat, Command, EndOfContent, Protocol
@@ -22,6 +21,7 @@ from smtpstate._events import (
     ServiceClosing,
 )
 from smtpstate._limits import Limits
+from smtpstate._masking import masked, masked_event
 from smtpstate._outcomes import Phase
 from smtpstate._replies import Reply
 from smtpstate._requests import (
@@ -139,9 +139,7 @@ class Link:
         self.domains: set[str] = set()  #: of the recipients named so far, where their number is limited
         self.broken: bool = False  #: out of step, or out of reach: to be closed without a word
         self.submitted: int = 0  #: octets submitted so far
-        self.requested: int = (
-            0  #: octets whose sending has been requested so far, whether or not it succeeded
-        )
+        self.requested: int = 0  #: octets whose sending was requested so far, whether or not it succeeded
         self.listen_early: Listener | None = None  #: hears a refusal of the message while it is being sent
         self._clock = clock
         self._timeouts = timeouts
@@ -182,6 +180,11 @@ class Link:
     def ends_at(self, ends: float | None) -> None:
         """Let no deadline be later than ``ends``."""
         self._cap = ends
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the deadline over everything has passed."""
+        return self._cap is not None and self._clock() >= self._cap
 
     # What is known.
 
@@ -277,8 +280,9 @@ class Link:
         """
         if not self._out:
             return
-        if self._cap is not None and self._clock() >= self._cap:
+        if self.overdue:
             # What is not sent yet is certain not to be delivered.
+            yield from self._hear_last_words()
             raise DeadlinePassed("the deadline passed")
         data = b"".join(self._out)
         self._out.clear()
@@ -360,16 +364,13 @@ class Link:
         except RemoteProtocolError as error:
             if error.reply is None:
                 raise
-            raise RemoteProtocolError(str(error), error.reply.masking(self.secrets)) from None
-        if isinstance(event, (Answered, ServiceClosing)):
-            # Some servers repeat what they did not understand.
-            return replace(event, reply=event.reply.masking(self.secrets))
-        return event
+            raise RemoteProtocolError(str(error), masked(error.reply, self.secrets)) from None
+        return masked_event(event, self.secrets)
 
     def _tell(self, event: Answered) -> None:
         self.heard += 1
         if self._trace is not None:
-            self.trace(Received, event.reply)
+            self.trace(Received, masked(event.reply, self.secrets) if self.secrets else event.reply)
         if isinstance(event, MessageAnswered) and event.early:
             assert self.listen_early is not None
             self.listen_early(event)
@@ -386,6 +387,13 @@ class Link:
         self.trace(Failed.because, error)
 
     def trace(self, kind: Callable[[float, Phase, T], TraceEvent], detail: T) -> None:
-        """Show what happens to whoever watches."""
-        if self._trace is not None:
-            self._trace(kind(self._clock(), self.phase, detail))
+        """Show what happens to whoever watches; where that fails, once, what was heard may be lost."""
+        if self._trace is None:
+            return
+        watcher, self._trace = self._trace, None
+        try:
+            watcher(kind(self._clock(), self.phase, detail))
+        except BaseException:
+            self.broken = True
+            raise
+        self._trace = watcher

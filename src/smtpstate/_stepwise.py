@@ -11,7 +11,7 @@ from smtpstate._delivery import Delivery, Fate, tells_more
 from smtpstate._dialogue import Dialogue
 from smtpstate._endpoints import Endpoint
 from smtpstate._envelope import Recipient
-from smtpstate._errors import DeliveryFailed, LocalProtocolError, TransportError
+from smtpstate._errors import DeliveryFailed, LocalProtocolError, RemoteProtocolError, TransportError
 from smtpstate._events import Answered
 from smtpstate._exchange import conclude, name_recipients, send_message, settle
 from smtpstate._fates import NO_CREDENTIALS
@@ -22,7 +22,7 @@ from smtpstate._plan import Plan, fit, plan_ahead, plan_recipient
 from smtpstate._reader import Reader, cause_of
 from smtpstate._replies import Reply
 from smtpstate._requests import Clock, Steps
-from smtpstate._split import admits
+from smtpstate._split import admits, next_batch
 from smtpstate._transaction import TRANSIENT, Transaction
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Stepwise:
         "_link",
         "_over",
         "_plan",
+        "_stepping",
         "_transaction",
         "delivery",
     )
@@ -70,6 +71,7 @@ class Stepwise:
         self._transaction: Transaction | None = None
         self._ending = Ending()
         self._begun = 0.0
+        self._stepping = False  # a step has begun and not ended
         self._over = False
 
     @property
@@ -123,9 +125,13 @@ class Stepwise:
         return Dialogue(self._send)
 
     def leave(self, clock: Clock) -> None:
-        """End it: without the message nothing is delivered. The next transaction says RSET."""
-        if not self._over:
-            self._end(clock)
+        """End it: without the message nothing is delivered. The next transaction says RSET.
+
+        Where a step was left in the middle, nothing more is believed on this connection.
+        """
+        if self._stepping:
+            self.interrupt()
+        self._end(clock)
 
     def interrupt(self) -> None:
         """Give it up in the middle of a step: nothing that comes on this connection can be believed."""
@@ -139,6 +145,7 @@ class Stepwise:
     # The beginning.
 
     def _begin(self, clock: Clock) -> Steps[None]:
+        self._stepping = True
         courier, delivery = self._courier, self.delivery
         ends = courier.end_of_delivery(clock)
         worst = NO_CREDENTIALS if courier.refuses(delivery) else None
@@ -146,64 +153,88 @@ class Stepwise:
             for endpoint in courier.untried(delivery, clock):
                 fate = yield from self._begin_at(endpoint, clock, ends)
                 if fate is None:
+                    self._stepping = False
                     return
                 worst = fate if worst is None or tells_more(fate, worst) else worst
                 if fate.moves is None or fate.moves not in courier.failover:
                     break
         assert worst is not None
-        self._over = True
+        self._over, self._stepping = True, False
         courier.show(delivery, clock)
         raise DeliveryFailed(f"{worst.status.value}: {worst.reply}", delivery, worst.reply)
 
     def _begin_at(self, endpoint: Endpoint, clock: Clock, ends: float | None) -> Steps[Fate | None]:
         """Return what it means that the transaction cannot be had there, None if it is begun."""
         courier, delivery = self._courier, self.delivery
-        everybody = list(range(len(delivery.envelope.recipients)))
+        waiting = delivery.remaining(courier.failover)
         while True:
             begun = self._begun = clock()
             ending = self._ending = Ending()
-            session = yield from courier.session_at(endpoint, delivery, everybody, ending, clock, ends)
-            fate = session if isinstance(session, Fate) else (yield from self._say_mail(session))
-            if isinstance(session, Link) and session.stale:
-                continue  # it had been idle, and was dead; the next one is new
+            session = yield from courier.session_at(endpoint, delivery, waiting, ending, clock, ends)
+            if isinstance(session, Fate):
+                fate: Fate | None = session
+                delivery.settle_all(waiting, session)
+            elif session.reused and not _has_room(session):
+                session.exhausted = True
+                continue  # nobody knows yet whom this one is to be for
+            else:
+                fate = yield from self._say_mail(session, waiting)
+                if session.stale:
+                    continue  # it had been idle, and was dead; the next one is new
             if fate is not None:
-                delivery.settle_all(everybody, fate)
                 assert courier.link is not None
                 courier.link.idle_since = clock()
                 delivery.tried(ending.attempt(courier.link, clock() - begun))
             return fate
 
-    def _say_mail(self, link: Link) -> Steps[Fate | None]:
+    def _say_mail(self, link: Link, waiting: list[int]) -> Steps[Fate | None]:
         """Say MAIL, and RCPT for those who are known; return what it means that this failed."""
         delivery, ending = self.delivery, self._ending
-        named = delivery.envelope.recipients
-        admitted = [index for index, recipient in enumerate(named) if self._admit(link, index, recipient)]
-        presented = yield from present(delivery, admitted, link, ending, self._courier.config)
+        link.phase = Phase.MAIL
+        presented = yield from present(delivery, waiting, link, ending, self._courier.config)
         if not presented:
-            return _fate(link, ending.reply or Reply.made_here(421, f"4.4.2 {ending.error}"))
+            return self._not_presented(link)
+        admitted, others = next_batch(link, delivery.envelope, waiting) if waiting else ([], [])
         plan = self._plan = plan_ahead(link, delivery.envelope, Reader(self._declared), admitted)
         note_lacks(delivery, link, plan)
         if plan.lacking is not None:
-            return lacking(link, plan.lacking)
+            fate = lacking(link, plan.lacking)
+            delivery.settle_all(others, fate)
+            return fate
         link.transactions += 1
         self._link = link
         transaction = self._transaction = Transaction(link, delivery, plan)
         delivery.under_way(transaction.if_stopped_now)
         yield from attempt(_say(link, transaction), link, transaction, ending)
-        if link.stale or transaction.verdict is not None:
+        verdict = transaction.verdict
+        if link.stale or verdict is not None:
             delivery.under_way(None)
-        else:
+        if not link.stale:
             link.reused = False
-        return transaction.verdict
+            delivery.settle_all(others, verdict or _fate(link, _TOO_MANY))
+        return verdict
+
+    def _not_presented(self, link: Link) -> Fate:
+        """Return what it means that the server did not want to hear for whom we speak."""
+        ending = self._ending
+        fate = _fate(link, ending.reply or Reply.made_here(421, f"4.4.2 {ending.error}"))
+        if link.phase is not Phase.AUTH or ending.error is not None:
+            return fate
+        final = self.delivery.credentials is not None and fate.reply.digit == 5
+        return replace(fate, status=Status.REJECTED if final else Status.DEFERRED, moves="auth")
 
     # The recipients.
 
     def _name(self, recipient: Recipient) -> Steps[Reply]:
+        self._stepping = True
         link, transaction = self._under_way()
         index = self.delivery.name(recipient)
+        if transaction.verdict is None:
+            yield from attempt(_look(link), link, transaction, self._ending)
         fate = transaction.verdict or self._planned(link, index, recipient)
         if fate is not None:
             self.delivery.settle(index, fate)
+            self._stepping = False
             return fate.reply
         answers: list[Reply] = []
 
@@ -214,6 +245,7 @@ class Stepwise:
         link.phase = Phase.RCPT
         link.submit(transaction.join(), hear)
         yield from attempt(settle(link), link, transaction, self._ending)
+        self._stepping = False
         if answers:
             return answers[0]
         assert transaction.verdict is not None
@@ -221,23 +253,17 @@ class Stepwise:
 
     def _planned(self, link: Link, index: int, recipient: Recipient) -> Fate | None:
         """Plan a recipient, and return what it means that it cannot be named."""
-        if not self._admit(link, index, recipient):
+        if not admits(link, recipient.address, beside=len(self._plan.recipients)):
             return _fate(link, _TOO_MANY)
         plan_recipient(link, self._plan, index, recipient)
         self.delivery.note({index: self._plan.notes.get(index, ())})
         refusal = self._plan.refused.get(index)
         return None if refusal is None else lacking(link, refusal)
 
-    def _admit(self, link: Link, index: int, recipient: Recipient) -> bool:
-        """Return whether the server's limits let a recipient join; it is settled if not."""
-        if admits(link, recipient.address, beside=len(self._plan.recipients)):
-            return True
-        self.delivery.settle(index, _fate(link, _TOO_MANY))
-        return False
-
     # The message.
 
     def _send(self, clock: Clock) -> Steps[None]:
+        self._stepping = True
         link, transaction = self._under_way()
         try:
             if transaction.verdict is None and transaction.has_recipients:
@@ -256,19 +282,25 @@ class Stepwise:
         self._end(clock)
 
     def _as_declared(self, message: Message) -> Message:
-        """Return the message with what was declared, where it says nothing else itself."""
+        """Return the message with what was declared, where it says nothing else itself.
+
+        Not so the size, which is an estimate where a relay has it from its client (RFC 1870 §6.3).
+        """
         declared = self._declared
         if declared.line_ends == "binary" and message.line_ends == "crlf":
             message = replace(message, line_ends="binary")
         if declared.eight_bit is not True and message.eight_bit == "refuse":
             message = replace(message, eight_bit=declared.eight_bit)
+        if message.utf8 is None and declared.utf8 is not None:
+            message = replace(message, utf8=declared.utf8)
         return message
 
     # The end.
 
     def _end(self, clock: Clock) -> None:
-        self._over = True
-        if self._link is None or self._transaction is None:
+        """End it once: whoever leaves it in the middle of a step may be first, or the step itself."""
+        over, self._over, self._stepping = self._over, True, False
+        if over or self._transaction is None:
             return
         link, transaction = self._under_way()
         transaction.settle_rest(_fate(link, _LEFT))
@@ -289,12 +321,30 @@ class Stepwise:
             )
 
 
+def _has_room(link: Link) -> bool:
+    """Return whether the server would take a recipient of a new domain on this connection."""
+    most = link.conn.capabilities.limit("RCPTDOMAINMAX")
+    return most is None or len(link.domains) < most
+
+
+def _look(link: Link) -> Steps[None]:
+    """See whether the server has said something since the last step, which may be long ago.
+
+    What it said before it was asked is no answer to what comes next.
+    """
+    yield from link.glance()
+    if link.conn.holds_octets:
+        raise RemoteProtocolError("octets came that nobody had asked for")
+
+
 def _say(link: Link, transaction: Transaction) -> Steps[None]:
     yield from name_recipients(link, transaction)
     yield from settle(link)
 
 
 def _say_message(link: Link, transaction: Transaction, plan: Plan) -> Steps[None]:
+    # If the server has left, the message must not follow it: nobody could tell what became of it.
+    yield from _look(link)
     yield from send_message(link, transaction, plan)
     yield from conclude(link, transaction)
 

@@ -53,6 +53,7 @@ class Transaction:
         "_positions",
         "_shared",
         "_undecided",
+        "ends",
         "go_ahead",
         "refused",
         "too_many",
@@ -69,6 +70,7 @@ class Transaction:
         self._undecided = len(indexes)
         self._mail: Reply | None = None
         self.refused: bool = False  #: MAIL was refused
+        self.ends: float | None = None  #: its own deadline, where other messages are under way beside it
         self._shared: Fate | None = None  # the fate that was met last: many have the same
         self._asked = 0  # recipients named so far
         self._answered = 0  # of them, how many are answered
@@ -162,6 +164,16 @@ class Transaction:
         return self._mail is None and not left
 
     @property
+    def awaits_several(self) -> bool:
+        """Whether LMTP owes it more than one final reply, or may."""
+        return len(self._indexes) > 1 and not self.complete
+
+    @property
+    def was_stopped(self) -> bool:
+        """Whether the message was refused before its end."""
+        return self.verdict is not None and self.verdict.phase is Phase.CONTENT
+
+    @property
     def complete(self) -> bool:
         """Whether every recipient is settled."""
         return not self._undecided
@@ -182,6 +194,8 @@ class Transaction:
     def hear_sender(self, event: Answered) -> None:
         """Take MAIL's answer."""
         self._mail = event.reply
+        if self.ends is not None:
+            self._link.ends_at(self.ends)  # all before it are answered
         self.refused = event.reply.digit != 2
         if self.refused:
             self._settle_all(_said(event.reply), event.reply, Phase.MAIL)
@@ -282,6 +296,8 @@ class Transaction:
 
     def _fate_if_lost(self, error: Exception | None) -> Fate:
         why = str(error) if error is not None else "the delivery was not finished"
+        if isinstance(error, Closing):
+            error = None  # which is nobody else's business
         code = "4.5.0" if isinstance(error, RemoteProtocolError) else "4.4.2"
         return Fate(
             # RFC 1047: the server may have taken responsibility, and we cannot know
@@ -303,7 +319,12 @@ class Transaction:
 
     def _fate(self, status: Status, reply: Reply, phase: Phase) -> Fate:
         shared = self._shared
-        if shared is None or shared.reply != reply or shared.phase is not phase or shared.status is not status:
+        if (
+            shared is None
+            or shared.reply != reply
+            or shared.phase is not phase
+            or shared.status is not status
+        ):
             moves = TRANSIENT if status is Status.DEFERRED else None
             shared = Fate(status=status, reply=reply, phase=phase, endpoint=self._link.endpoint, moves=moves)
             self._shared = shared
