@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -12,6 +10,7 @@ import pytest
 
 import smtpstate_blocking._wire
 import smtpstate_io._async
+from adapters.leftovers import counts, kept_by_trio, settled
 from adapters.runtimes import ASYNCHRONOUS, RUNTIMES, Asynchronous, Runtime
 from smtpstate._endpoints import Endpoint
 from smtpstate._errors import TransportError
@@ -59,25 +58,13 @@ def _warm() -> Iterator[None]:
         for runtime in RUNTIMES:
             runtime.drive(steps)
         yield
-        for thread in filter(_kept_by_trio, threading.enumerate()):
+        for thread in filter(kept_by_trio, threading.enumerate()):
             thread.join()
 
 
 @pytest.fixture
 def nothing_left(_warm: None) -> Iterator[None]:
     """Fail a test that leaves a file descriptor or a thread; none may wait for the collector."""
-    before = _open()
+    before = counts()
     yield
-    ends = time.monotonic() + 5  # a thread that has done its work may take a moment to end
-    while _open() != before and time.monotonic() < ends:
-        time.sleep(0.001)
-    assert _open() == before
-
-
-def _open() -> tuple[int, int]:
-    threads = [thread for thread in threading.enumerate() if not _kept_by_trio(thread)]
-    return len(os.listdir("/proc/self/fd")), len(threads)
-
-
-def _kept_by_trio(thread: threading.Thread) -> bool:
-    return thread.name.startswith("Trio thread")
+    assert settled(before) == before

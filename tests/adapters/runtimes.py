@@ -48,6 +48,9 @@ Begin = Callable[[Clock], Steps[T]]
 #: The same, given also what to call right before the request that is to be cancelled.
 BeginCancelled = Callable[[Clock, Callable[[], None]], Steps[None]]
 
+#: What a test does, given what cancels it.
+Cancellable = Callable[[Callable[[], object]], Awaitable[None]]
+
 #: Seconds that a healthy test never needs.
 LONG = 30.0
 
@@ -112,7 +115,7 @@ class Blocking(Runtime):
 
     def waits(self, wait: Wait, seconds: float) -> float:
         begun = time.monotonic()
-        smtpstate_blocking._wire._until(wait, begun + seconds)
+        smtpstate_blocking.Wire(context_for)._until(wait, seconds)
         return time.monotonic() - begun
 
     def cancel(self, begin: BeginCancelled) -> BaseException | None:
@@ -185,6 +188,10 @@ class Asynchronous(Runtime):
         """Let everybody else have their turn."""
 
     @abstractmethod
+    async def cancelled(self, main: Cancellable) -> BaseException | None:
+        """Run ``main``, which is given what cancels it, and return what came out of it."""
+
+    @abstractmethod
     def loop_beside(self, main: Callable[[], Awaitable[None]], turn: Callable[[], None]) -> None:
         """Do the same beside a task that calls ``turn`` each time it has its turn."""
 
@@ -192,7 +199,7 @@ class Asynchronous(Runtime):
         async def main() -> float:
             with closing(self.wire(context_for)) as wire:
                 begun = wire.clock()
-                await wire._until(begun + seconds, wait)
+                await wire._waiter.until(begun + seconds, wait)
                 return wire.clock() - begun
 
         return self.loop(main)
@@ -226,6 +233,14 @@ class Asyncio(Asynchronous):
 
     async def turn(self) -> None:
         await asyncio.sleep(0.001)
+
+    async def cancelled(self, main: Cancellable) -> BaseException | None:
+        async def cancellable() -> None:
+            await main(task.cancel)
+
+        task = asyncio.create_task(cancellable())
+        (result,) = await asyncio.gather(task, return_exceptions=True)
+        return result
 
     def loop_beside(self, main: Callable[[], Awaitable[None]], turn: Callable[[], None]) -> None:
         async def beside() -> None:
@@ -281,6 +296,16 @@ class Trio(Asynchronous):
 
     async def turn(self) -> None:
         await trio.sleep(0.001)
+
+    async def cancelled(self, main: Cancellable) -> BaseException | None:
+        result: BaseException | None = None
+        with trio.CancelScope() as scope:
+            try:
+                await main(scope.cancel)
+            except BaseException as error:
+                result = error
+                raise
+        return result
 
     def loop_beside(self, main: Callable[[], Awaitable[None]], turn: Callable[[], None]) -> None:
         async def beside() -> None:
@@ -338,6 +363,16 @@ class Anyio(Asynchronous):
 
     async def turn(self) -> None:
         await anyio.sleep(0.001)
+
+    async def cancelled(self, main: Cancellable) -> BaseException | None:
+        result: BaseException | None = None
+        with anyio.CancelScope() as scope:
+            try:
+                await main(scope.cancel)
+            except BaseException as error:
+                result = error
+                raise
+        return result
 
     def loop_beside(self, main: Callable[[], Awaitable[None]], turn: Callable[[], None]) -> None:
         async def beside() -> None:
