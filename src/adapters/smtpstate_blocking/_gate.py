@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from threading import Event, Lock
+from collections.abc import Callable
+from threading import Event, Lock, get_ident
 from types import TracebackType
 from typing import final
 
@@ -11,6 +12,10 @@ from typing import final
 @final
 class Gate:
     """A semaphore that nobody can overtake at.
+
+    A thread that waits here cannot do what else it has to do. Where that holds
+    permits, such as deliveries that it has begun, nobody would ever leave: so it
+    goes on with these while it waits.
 
     Args:
         permits: how many threads may be inside.
@@ -20,6 +25,24 @@ class Gate:
         self._lock = Lock()
         self._permits = permits
         self._waiting: deque[Event] = deque()
+        self._work: dict[int, list[Callable[[], bool]]] = {}  # of each thread
+
+    @property
+    def waiting(self) -> int:
+        """How many threads wait."""
+        return len(self._waiting)
+
+    def works_on(self, go_on: Callable[[], bool]) -> None:
+        """Call ``go_on`` in this thread while it waits, as long as that returns that it has done something."""
+        self._work.setdefault(get_ident(), []).append(go_on)
+
+    def works_no_more_on(self, go_on: Callable[[], bool]) -> None:
+        """Take that back, in whatever thread."""
+        for thread, work in list(self._work.items()):
+            if go_on in work:
+                work.remove(go_on)
+                if not work:
+                    del self._work[thread]
 
     def __enter__(self) -> None:
         with self._lock:
@@ -29,6 +52,9 @@ class Gate:
             turn = Event()
             self._waiting.append(turn)
         try:
+            for go_on in tuple(self._work.get(get_ident(), ())):
+                while not turn.is_set() and go_on():
+                    pass
             turn.wait()
         except BaseException:  # interrupted: perhaps just when it was our turn
             with self._lock:

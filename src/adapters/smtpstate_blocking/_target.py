@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, final
 
@@ -11,7 +12,7 @@ from smtpstate._auth import Credentials
 from smtpstate._config import TargetConfig
 from smtpstate._delivery import Delivery
 from smtpstate._envelope import Envelope
-from smtpstate._errors import DeliveryFailed
+from smtpstate._errors import DeliveryFailed, LocalProtocolError
 from smtpstate._message import Message
 from smtpstate._trace import Trace
 from smtpstate_blocking._gate import Gate
@@ -49,6 +50,7 @@ class Target(TargetBase[Wire]):
         super().__init__(config, trace=trace)
         self._permit = Gate(config.max_connections)
         self._slots = Slots(self._pool)
+        self._over = False
 
     def __enter__(self) -> Self:
         self._check_open()
@@ -62,13 +64,13 @@ class Target(TargetBase[Wire]):
         if error is not None:
             self._slots.close()
             return
-        try:
+        with ExitStack() as stack:
+            stack.callback(self._slots.close)
             for _ in range(self._config.max_connections):  # whoever is still at work is waited for
-                self._permit.__enter__()
+                stack.enter_context(self._permit)
+            self._over = True  # for threads that come late, and must not wait for ever
             while (slot := self._slots.take_any()) is not None:
                 self._leave(slot)
-        finally:
-            self._slots.close()
 
     def deliver(
         self,
@@ -111,19 +113,26 @@ class Target(TargetBase[Wire]):
         Use it by ``with``, and iterate over what that gives. One connection is
         filled before another is opened, up to ``max_connections``; each gives its
         deliveries back in the order in which they were begun. All of it happens in
-        the caller's thread, while the caller waits for the next delivery.
+        the caller's thread, while the caller waits for the next delivery. Whoever else
+        waits for a connection has its turn in between.
 
         Args:
             deliveries: ``Delivery`` objects, or pairs of an envelope and a message. While
-                it makes the caller wait, nothing is delivered.
+                it makes the caller wait, nothing is delivered; it must not wait for
+                other deliveries of the target's.
             ahead: how many may be under way on one connection, at least 1.
 
         Raises:
             LocalProtocolError: the target is closed, or ``ahead`` is less than 1.
         """
         self._check_open()
-        backlog = Backlog(iter(deliveries), depth=ahead, most=self._config.max_connections)
-        return Deliveries(backlog, self._slots, self._permit, self._work)
+        backlog = Backlog(
+            iter(deliveries),
+            depth=ahead,
+            most=self._config.max_connections,
+            waiting=lambda: inf if self._left else self._permit.waiting,
+        )
+        return Deliveries(backlog, self._permit, lend=self._lend, slots=self._slots, work=self._work)
 
     @contextmanager
     def transaction(
@@ -165,12 +174,14 @@ class Target(TargetBase[Wire]):
             except DeliveryFailed as error:
                 failure = error
             else:
+                taken = Transaction(steps, slot.wire)
                 try:
-                    yield Transaction(steps, slot.wire)
+                    yield taken
                 except Exception as error:
                     failure = error
                 finally:
-                    steps.leave(slot.wire.clock)
+                    if not taken.leave():
+                        slot.wire = self._wire()
         if failure is not None:
             raise failure
 
@@ -192,6 +203,8 @@ class Target(TargetBase[Wire]):
 
     @contextmanager
     def _connection(self, delivery: Delivery) -> Generator[Slot[Wire], None, None]:
+        if self._over:
+            raise LocalProtocolError("the target is closed")
         slot = self._slots.take(delivery)
         try:
             yield slot
@@ -203,6 +216,10 @@ class Target(TargetBase[Wire]):
         self._slots.give(slot)
         while (expired := self._slots.take_expired()) is not None:
             self._leave(expired)
+
+    def _lend(self, delivery: Delivery) -> Slot[Wire]:
+        self._check_open()
+        return self._slots.take(delivery)
 
     def _work(self, slot: Slot[Wire], lane: Lane) -> Generator[tuple[Wait, float], None, None]:
         yield from steps_of(slot.courier.delivering_many(lane.depth), slot.wire, lane)

@@ -12,6 +12,7 @@ from smtpstate._errors import LocalProtocolError
 from smtpstate._message import Message
 from smtpstate._stepwise import Stepwise
 from smtpstate_blocking._wire import Wire, drive
+from smtpstate_io._transactions import hang_up
 
 if TYPE_CHECKING:
     from smtpstate._message import Readable
@@ -33,6 +34,7 @@ class Transaction:
         self._steps = steps
         self._wire = wire
         self._busy = False
+        self._left = False
         self.delivery: Delivery = steps.delivery
         self.reply: Reply = steps.reply
 
@@ -47,6 +49,7 @@ class Transaction:
             LocalProtocolError: the address or a parameter cannot be sent, or the
                 transaction is over.
         """
+        self._check_idle()
         return self._step(self._steps.naming(recipient))
 
     def content(
@@ -70,12 +73,28 @@ class Transaction:
                 the transaction is over.
             Exception: unchanged, whatever the message's own source raises.
         """
+        self._check_idle()
         self._step(self._steps.sending(message, progress))
         return self.delivery
 
-    def _step(self, dialogue: Dialogue[T]) -> T:
+    def leave(self) -> bool:
+        """End it, as leaving the block does, and return whether its wire can be used again.
+
+        Somebody may still be at a step: then the connection ends under it, and it
+        closes the wire itself.
+        """
+        self._left = True
+        if self._busy:
+            self._steps.interrupt()
+            hang_up(self._wire._channel)
+        self._steps.leave(self._wire.clock)
+        return not self._busy
+
+    def _check_idle(self) -> None:
         if self._busy:
             raise LocalProtocolError("another step of the transaction is under way")
+
+    def _step(self, dialogue: Dialogue[T]) -> T:
         self._busy = True
         try:
             return drive(dialogue, self._wire)
@@ -87,3 +106,5 @@ class Transaction:
             raise
         finally:
             self._busy = False
+            if self._left:
+                self._wire.close()

@@ -35,6 +35,7 @@ from smtpstate_io import (
     Lane,
     Sources,
     Wait,
+    hook_failed,
     known_addresses,
     looked_up,
     name_unknown,
@@ -51,23 +52,58 @@ class Wire:
 
     Args:
         context_for: gives the context for each ``Handshake``.
+        connect: connects in the caller's own way: given an endpoint it returns a
+            connected socket. Nothing can interrupt it, so that it must mind
+            ``connect_timeout`` itself; what it returns later is closed.
     """
 
-    def __init__(self, context_for: Callable[[TlsClient], SSLContext]) -> None:
+    def __init__(
+        self,
+        context_for: Callable[[TlsClient], SSLContext],
+        *,
+        connect: Callable[[Endpoint], socket.socket] | None = None,
+    ) -> None:
         self.clock: Clock = time.monotonic
         self._channel = Channel(context_for)
+        self._connect = connect
+        self._poll = select.poll()
+        self._polled: Wait | None = None  # what ``_poll`` looks at
 
     def perform(self, request: Request) -> Connected | Negotiated | bytes | None:
         """Do what is asked for, and return the answer.
 
         Raises:
             TransportError: it could not be done; ``DeadlinePassed`` if not in time.
+            LocalProtocolError: what the caller's own hook gave cannot be used.
+            Exception: unchanged, whatever else that hook raises.
         """
+        channel = self._channel
+        if isinstance(request, Receive):
+            data = channel.held()
+            while data is None:
+                # An answer that came in time is heard even by who was busy until the deadline.
+                remaining = request.deadline - self.clock()
+                if remaining > 0:
+                    self._until(channel.readable, remaining)
+                data = channel.look()
+                if data is None and remaining <= 0:
+                    raise DeadlinePassed("the deadline passed")
+            return data
         if isinstance(request, Poll):
-            return self._channel.poll()
-        for wait, deadline in self.waits(request):
-            _until(wait, deadline)
-        return self._channel.answer
+            return channel.look()
+        if isinstance(request, Send):
+            rest = channel.send(request)
+            if rest is None:
+                return None
+            waits, deadline = rest, request.deadline
+        else:
+            waits, deadline = self._begin(request)
+        for wait in waits:  # each comes after a look that has found nothing to be done
+            remaining = deadline - self.clock()
+            if remaining <= 0:
+                raise DeadlinePassed("the deadline passed")
+            self._until(wait, remaining)
+        return channel.answer
 
     def waits(self, request: Request) -> Iterator[tuple[Wait, float]]:
         """Do what is asked for, but leave the waiting to the caller, each time until its deadline at most.
@@ -75,16 +111,9 @@ class Wire:
         Raises:
             TransportError: it could not be done; ``DeadlinePassed`` if not in time.
         """
-        channel = self._channel
-        match request:
-            case Connect():
-                waits = channel.connect(request, _look_up(request.endpoint, request.deadline))
-            case Receive() | Send() | Handshake():
-                waits = channel.perform(request)
-            case _:
-                raise TypeError(f"not a request for a connection: {request!r}")
+        waits, deadline = self._begin(request)
         for wait in waits:
-            yield wait, request.deadline
+            yield wait, deadline
 
     @property
     def answer(self) -> Connected | Negotiated | bytes | None:
@@ -95,6 +124,37 @@ class Wire:
         """Close the connection at once."""
         self._channel.close()
 
+    def _begin(self, request: Request) -> tuple[Iterator[Wait], float]:
+        if isinstance(request, (Receive, Send, Handshake)):
+            return self._channel.perform(request), request.deadline
+        if not isinstance(request, Connect):
+            raise TypeError(f"not a request for a connection: {request!r}")
+        if self._connect is not None:
+            waits = self._use_hook(self._connect, request)
+        else:
+            waits = self._channel.connect(request, _look_up(request.endpoint, request.deadline))
+        return waits, request.deadline
+
+    def _use_hook(self, connect: Callable[[Endpoint], socket.socket], request: Connect) -> Iterator[Wait]:
+        self.close()
+        try:
+            self._channel.adopt(connect(request.endpoint))
+        except (OSError, EOFError) as error:
+            raise hook_failed(request.endpoint, error) from error
+        if self.clock() >= request.deadline:
+            self.close()
+            raise DeadlinePassed("the deadline passed")
+        return iter(())
+
+    def _until(self, wait: Wait, remaining: float) -> None:
+        if wait is not self._polled:
+            self._poll = select.poll()
+            for sock in wait.sockets:
+                self._poll.register(sock, select.POLLOUT if wait.to_write else select.POLLIN)
+            self._polled = wait
+        seconds = remaining if wait.seconds is None else min(remaining, wait.seconds)
+        self._poll.poll(min(seconds, _DAY) * 1000)
+
 
 def drive(dialogue: Dialogue[T], wire: Wire) -> T:
     """Perform all requests of ``dialogue``, and return its result.
@@ -103,17 +163,20 @@ def drive(dialogue: Dialogue[T], wire: Wire) -> T:
         SmtpStateError: what the dialogue raised, and unchanged whatever the
             caller's own source raised.
     """
-    sources = Sources()
+    sources: Sources | None = None
     try:
-        for request in dialogue.requests(time.monotonic):
+        for request in dialogue.requests(wire.clock):
             try:
-                answer = sources.pull(request.source) if isinstance(request, Pull) else wire.perform(request)
+                if isinstance(request, Pull):
+                    sources = sources or Sources()
+                    dialogue.answer(sources.pull(request.source))
+                else:
+                    dialogue.answer(wire.perform(request))
             except Exception as error:
                 dialogue.fail(error)
-            else:
-                dialogue.answer(answer)
     finally:
-        sources.close()
+        if sources is not None:
+            sources.close()
     return dialogue.result
 
 
@@ -126,7 +189,7 @@ def steps_of(dialogue: Dialogue[T], wire: Wire, lane: Lane) -> Generator[tuple[W
     """
     sources = Sources()
     try:
-        for request in dialogue.requests(time.monotonic):
+        for request in dialogue.requests(wire.clock):
             try:
                 answer: object
                 if isinstance(request, Pull):
@@ -145,17 +208,6 @@ def steps_of(dialogue: Dialogue[T], wire: Wire, lane: Lane) -> Generator[tuple[W
     finally:
         sources.close()
     return dialogue.result
-
-
-def _until(wait: Wait, deadline: float) -> None:
-    remaining = deadline - time.monotonic()
-    if remaining <= 0:
-        raise DeadlinePassed("the deadline passed")
-    poll = select.poll()
-    for sock in wait.sockets:
-        poll.register(sock, select.POLLOUT if wait.to_write else select.POLLIN)
-    seconds = remaining if wait.seconds is None else min(remaining, wait.seconds)
-    poll.poll(min(seconds, _DAY) * 1000)
 
 
 def _look_up(endpoint: Endpoint, deadline: float) -> list[Address]:

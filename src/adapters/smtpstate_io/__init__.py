@@ -5,13 +5,14 @@ from smtpstate_io._async import AsyncWire, drive
 from smtpstate_io._backlog import Backlog, Lane
 from smtpstate_io._channel import Channel
 from smtpstate_io._contexts import Contexts, context_for
+from smtpstate_io._handed import duplicate, had_at_once, hook_failed
 from smtpstate_io._many import AsyncDeliveries, Crew, Event
 from smtpstate_io._pool import Pool, Slot
 from smtpstate_io._sources import AsyncSources, Sources
 from smtpstate_io._targets import AsyncTarget, TargetBase
 from smtpstate_io._tls import Tls
 from smtpstate_io._transactions import AsyncTransaction
-from smtpstate_io._waits import Wait
+from smtpstate_io._waits import Wait, Waiter
 
 __all__ = [
     "Address",
@@ -33,8 +34,12 @@ __all__ = [
     "TargetBase",
     "Tls",
     "Wait",
+    "Waiter",
     "context_for",
     "drive",
+    "duplicate",
+    "had_at_once",
+    "hook_failed",
     "known_addresses",
     "looked_up",
     "name_unknown",

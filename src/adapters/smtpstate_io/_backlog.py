@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     #: What a caller may give for a delivery: one, or what to make it of.
     Item: TypeAlias = Delivery | tuple[Envelope, Message | Readable | Callable[[], Readable]]
 
+# Deliveries under way in a lane beyond which it is not counted upon to take another soon:
+# the second may have to wait until the server has answered the first.
+_SOON = 2
+
 
 def delivery_of(item: Item) -> Delivery:
     """Return what the caller gave as a delivery.
@@ -25,7 +29,19 @@ def delivery_of(item: Item) -> Delivery:
     Raises:
         LocalProtocolError: it cannot be made of that.
     """
-    return item if isinstance(item, Delivery) else Delivery(*item)
+    match item:
+        case Delivery():
+            return item
+        case (Envelope() as envelope, message):
+            return Delivery(envelope, message)
+        case _:
+            what = type(item).__name__
+            raise LocalProtocolError(f"give deliveries, or pairs of an envelope and a message, not {what}")
+
+
+def nobody() -> int:
+    """Return how many others wait for a connection, where there are no others."""
+    return 0
 
 
 @final
@@ -34,29 +50,40 @@ class Backlog:
 
     Whoever runs the lanes asks ``wants_lane`` after each change, and starts one
     more where it is true. A lane that finds nothing at hand comes to its end,
-    so that its connection can be of use to others.
+    so that its connection can be of use to others; and so does one that has had
+    its turn while others wait for a connection.
 
     Args:
         items: what the caller gives, where it can be had without waiting.
         depth: how many deliveries may be under way in each lane, and how many
             done ones may wait for the caller.
         most: how many lanes there may be.
+        waiting: tells how many wait for a connection of the target, lanes included;
+            infinitely many once that is closed.
 
     Raises:
         LocalProtocolError: ``depth`` is less than 1.
     """
 
-    def __init__(self, items: Iterator[Item] | None, *, depth: int, most: int) -> None:
+    def __init__(
+        self,
+        items: Iterator[Item] | None,
+        *,
+        depth: int,
+        most: int,
+        waiting: Callable[[], float] = nobody,
+    ) -> None:
         if depth < 1:
             raise LocalProtocolError(f"ahead is at least 1, not {depth}")
         self._items = items
         self._at_hand: deque[Delivery] = deque()
         self._most = most
+        self._waiting = waiting
         self.depth: int = depth
         self.lanes: list[Lane] = []
         self.done: deque[Delivery] = deque()  #: settled, and not yet seen by the caller
         self.ended: bool = False  #: the caller has no more, or wants no more to be begun
-        self.failure: Exception | None = None  #: of the caller's own
+        self.failure: BaseException | None = None  #: of the caller's own
 
     @property
     def full(self) -> bool:
@@ -75,6 +102,12 @@ class Backlog:
             return False
         return self.peek() is not None
 
+    @property
+    def is_in_the_way(self) -> bool:
+        """Whether somebody else waits for a connection for whom no lane is about to end yet."""
+        own = sum(not lane.begun for lane in self.lanes)
+        return self._waiting() - own > sum(lane.makes_way for lane in self.lanes)
+
     def put(self, item: Item) -> None:
         """Have one more at hand."""
         self._at_hand.append(delivery_of(item))
@@ -89,16 +122,21 @@ class Backlog:
             except StopIteration:
                 self.ended = True
             except Exception as error:
-                self.fail(error)
+                self.end(error)
         return self._at_hand[0] if self._at_hand else None
 
     def take(self) -> Delivery | None:
         """Return the delivery that is to be begun now, if there is one."""
         return self._at_hand.popleft() if self.peek() is not None else None
 
-    def fail(self, error: Exception) -> None:
-        """Begin no more, since something of the caller's own failed."""
+    def end(self, error: BaseException | None = None) -> None:
+        """Expect no more from the caller, who is told of ``error`` when all else is done."""
         self.failure = self.failure or error
+        self.ended = True
+
+    def fail(self, error: BaseException) -> None:
+        """Begin no more, since something of the caller's own failed."""
+        self.end(error)
         self.stop()
 
     def stop(self) -> None:
@@ -109,15 +147,23 @@ class Backlog:
 
 @final
 class Lane:
-    """Answers the requests of one dialogue that delivers many."""
+    """Answers the requests of one dialogue that delivers many.
 
-    __slots__ = ("_backlog", "_changed", "_under_way", "_waits")
+    Attributes:
+        begun: it has a connection to deliver on.
+        makes_way: it takes no more, so that somebody else can have its connection.
+    """
+
+    __slots__ = ("_backlog", "_changed", "_taken", "_under_way", "_waits", "begun", "makes_way")
 
     def __init__(self, backlog: Backlog, changed: Callable[[], object]) -> None:
         self._backlog = backlog
         self._changed = changed
+        self._taken = 0
         self._under_way = 0
-        self._waits = False  # it has found nothing at hand, and hears answers meanwhile
+        self._waits = False  # it was given nothing when it asked, and hears answers meanwhile
+        self.begun: bool = False
+        self.makes_way: bool = False
 
     @property
     def depth(self) -> int:
@@ -126,8 +172,8 @@ class Lane:
 
     @property
     def has_room(self) -> bool:
-        """Whether it will take another delivery by itself before it waits for any answer."""
-        return not self._waits and self._under_way < self.depth
+        """Whether it will take another delivery by itself before long."""
+        return not self._waits and self._under_way < min(self.depth, _SOON)
 
     def answer(self, request: Take | Give) -> Delivery | Queue | None:
         """Answer a request; what failed on the caller's side stays in the backlog."""
@@ -136,11 +182,15 @@ class Lane:
             self._backlog.done.append(request.delivery)
             self._changed()
             return None
-        delivery = self._backlog.take()
+        self.begun = True
+        if self._taken >= self.depth and not self.makes_way:
+            self.makes_way = self._backlog.is_in_the_way
+        delivery = None if self.makes_way else self._backlog.take()
         self._waits = delivery is None
         if delivery is None:
             return Queue.END if request.wait or self._backlog.ended else Queue.LATER
+        self._taken += 1
         self._under_way += 1
-        if not self.has_room:
+        if self._under_way == min(self.depth, _SOON):
             self._changed()
         return delivery

@@ -11,6 +11,7 @@ from smtpstate._errors import TlsFailed, TransportError
 from smtpstate._requests import Connect, Connected, Handshake, Negotiated, Receive, Send, SendInterrupted
 from smtpstate._tls import TlsClient
 from smtpstate_io._addresses import Address, reason, source_of
+from smtpstate_io._handed import connected_socket, has_peer
 from smtpstate_io._tls import Tls
 from smtpstate_io._waits import Wait
 
@@ -41,7 +42,9 @@ class Channel:
         self._torn = False  # the kernel has taken only a part of what we send
         self._early: bytes | TransportError | None = None  # received before it was asked for
         self._heard: bytes | None = None  # received while something was being sent, and not yet asked for
-        self._readable = self._writable = _BUSY
+        self._writable = _BUSY
+        #: what to wait for before the next ``look``
+        self.readable: Wait = _BUSY
         #: the answer to the request that was performed last
         self.answer: Connected | Negotiated | bytes | None = None
 
@@ -57,8 +60,8 @@ class Channel:
             return self._send(request)
         return self._handshake(request)
 
-    def poll(self) -> bytes | None:
-        """Return what has arrived, empty at the end of the stream, None if nothing has.
+    def held(self) -> bytes | None:
+        """Return what the system need not be asked for, empty at the end of the stream, None if nothing is.
 
         Raises:
             TransportError: the network or TLS failed.
@@ -66,21 +69,49 @@ class Channel:
         if self._heard is not None:
             heard, self._heard = self._heard, None
             return heard
-        tls = self._tls
-        if tls is None:
-            return self._arrived()
-        while (data := tls.read()) is None:
-            octets = self._arrived()
-            if octets is None:
-                return None
-            tls.feed(octets)
+        if self._sock is None:
+            raise TransportError("there is no connection")
+        early = None if self._early is None else self._taken_early()
+        if self._tls is None:
+            return early
+        if early is not None:
+            self._tls.feed(early)
+        return self._tls.read()
+
+    def look(self) -> bytes | None:
+        """Return what has arrived, empty at the end of the stream, None if nothing has.
+
+        The system is asked for one block at most: whoever fills a TLS record
+        octet by octet does not hold us up.
+
+        Raises:
+            TransportError: the network or TLS failed.
+        """
+        if self._tls is None and self._early is None and self._heard is None:
+            return self._received()
+        data = self.held()
+        if data is None:
+            data = self._received()
+            if data is not None and self._tls is not None:
+                self._tls.feed(data)
+                data = self._tls.read()
         return data
+
+    def send(self, request: Send) -> Iterator[Wait] | None:
+        """Send what can be sent at once: None if that was all, or else whatever sends the rest.
+
+        Raises:
+            TransportError: the network or TLS failed.
+        """
+        data = request.data if self._tls is None else self._tls.seal(request.data)
+        taken = self._given(data)
+        return None if taken == len(data) else self._give_rest(memoryview(data)[taken:], heed=request.heed)
 
     def receive_early(self) -> None:
         """Take a block that has arrived for whoever asks next; one at most is held, and what failed with it."""
         if self._early is None:
             try:
-                self._early = self._arrived()
+                self._early = self._received()
             except TransportError as error:
                 self._early = error
 
@@ -110,18 +141,21 @@ class Channel:
         why = "; ".join(failures) if len(failures) > 1 else failures[0].rpartition(": ")[2]
         raise TransportError(f"cannot connect to {request.endpoint}: {why}")
 
-    def adopt(self, sock: socket.socket, remote: str | None) -> Connected:
-        """Go on with a connected socket in place of the one before; it is closed with this channel."""
-        self._racing = [(other, address) for other, address in self._racing if other is not sock]
+    def adopt(self, made: object, early: bytes = b"") -> None:
+        """Go on with a socket that a hook has connected, in place of the one before.
+
+        Args:
+            made: what the hook has made.
+            early: octets that have already been received from it.
+
+        Raises:
+            LocalProtocolError: it is no connected stream socket.
+            TransportError: its connection has ended meanwhile.
+        """
         self.close()
-        sock.setblocking(False)
-        self._sock = sock
-        self._readable = Wait((sock,))
-        self._writable = Wait((sock,), to_write=True)
-        if sock.family == socket.AF_UNIX:
-            return Connected(None, None)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return Connected(sock.getsockname()[0], remote)
+        sock, remote = connected_socket(made)
+        self._early = early or None
+        self.answer = self._go_on_with(sock, remote)
 
     def close(self) -> None:
         """Close at once; TLS says its farewell if that takes no time. Never raises."""
@@ -143,39 +177,48 @@ class Channel:
             sock.close()
 
     def _receive(self) -> Iterator[Wait]:
-        asked = self._early is not None or self._heard is not None
-        data = self.poll() if asked else None if self._tls is None else self._tls.read()
+        data = self.held()
         while data is None:
-            yield self._readable
-            data = self.poll()
+            yield self.readable
+            data = self.look()
         self.answer = data
 
     def _send(self, request: Send) -> Iterator[Wait]:
-        data = request.data if self._tls is None else self._tls.seal(request.data)
-        yield from self._flush(data, heed=request.heed)
+        rest = self.send(request)
+        if rest is not None:
+            yield from rest
         self.answer = None
 
-    def _flush(self, octets: bytes, *, heed: bool = False) -> Iterator[Wait]:
-        rest = memoryview(octets)
+    def _give(self, data: bytes) -> Iterator[Wait]:
+        taken = self._given(data)
+        if taken < len(data):
+            yield from self._give_rest(memoryview(data)[taken:])
+
+    def _give_rest(self, rest: memoryview, *, heed: bool = False) -> Iterator[Wait]:
+        wait = Wait(self._writable.sockets, to_write=True, seconds=_GLANCE) if heed else self._writable
+        self._torn = True
         while rest:
-            try:
-                rest = rest[self._connected().send(rest) :]
-            except BlockingIOError:
-                pass
-            except OSError as error:
-                self._torn = True
-                raise TransportError(f"cannot send: {reason(error)}") from error
-            if rest:
-                self._torn = True
-                if heed:
-                    yield Wait(self._writable.sockets, to_write=True, seconds=_GLANCE)
-                    self._heed()
-                else:
-                    yield self._writable
+            yield wait
+            if heed:
+                self._heed()
+            rest = rest[self._given(rest) :]
         self._torn = False
+        self.answer = None
+
+    def _given(self, data: bytes | memoryview) -> int:
+        """Have the system take what it can, and return how many octets that were."""
+        if self._sock is None:
+            raise TransportError("there is no connection")
+        try:
+            return self._sock.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            self._torn = True
+            raise TransportError(f"cannot send: {reason(error)}") from error
 
     def _heed(self) -> None:
-        self._heard = self.poll()
+        self._heard = self.look()
         if self._heard is not None:
             raise SendInterrupted("the other side has spoken meanwhile")
 
@@ -183,14 +226,14 @@ class Channel:
         self._refuse_early_octets()
         tls = self._tls = Tls(self._context_for(request.tls), request.server_name)
         try:
-            yield from self._flush(tls.shake())
+            yield from self._give(tls.shake())
             while tls.negotiated is None:
-                octets = self._arrived()
+                octets = self._received() if self._early is None else self._taken_early()
                 if octets is None:
-                    yield self._readable
+                    yield self.readable
                 else:
                     tls.feed(octets)
-                    yield from self._flush(tls.shake())
+                    yield from self._give(tls.shake())
         except TlsFailed:
             raise
         except TransportError as error:
@@ -202,26 +245,36 @@ class Channel:
         self.receive_early()
         if isinstance(self._early, TransportError):
             raise TlsFailed(f"the handshake failed: {self._early}") from self._early
-        if self._early:
+        if self._early or self._heard:
             raise TlsFailed("octets arrived before the handshake")
 
-    def _arrived(self) -> bytes | None:
+    def _taken_early(self) -> bytes | None:
         early, self._early = self._early, None
         if isinstance(early, TransportError):
             raise early
-        if early is not None:
-            return early
+        if early is not None and len(early) > _BLOCK:
+            early, self._early = early[:_BLOCK], early[_BLOCK:]
+        return early
+
+    def _received(self) -> bytes | None:
+        if self._sock is None:
+            raise TransportError("there is no connection")
         try:
-            return self._connected().recv(_BLOCK)
+            return self._sock.recv(_BLOCK)
         except BlockingIOError:
             return None
         except OSError as error:
             raise TransportError(f"cannot receive: {reason(error)}") from error
 
-    def _connected(self) -> socket.socket:
-        if self._sock is None:
-            raise TransportError("there is no connection")
-        return self._sock
+    def _go_on_with(self, sock: socket.socket, remote: str | None) -> Connected:
+        sock.setblocking(False)
+        self._sock = sock
+        self.readable = Wait((sock,))
+        self._writable = Wait((sock,), to_write=True)
+        if sock.family not in (socket.AF_INET, socket.AF_INET6):
+            return Connected(None, None)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return Connected(sock.getsockname()[0], remote)
 
     def _begin(self, address: Address, source: Address | None, failures: list[str]) -> Iterator[Wait]:
         sock: socket.socket | None = None
@@ -248,19 +301,13 @@ class Channel:
                 self._racing.remove((sock, address))
                 sock.close()
                 failures.append(_failure(address, OSError(code, "")))
-            elif _has_peer(sock):
-                self.answer = self.adopt(sock, address.host)
+            elif has_peer(sock):
+                self._racing.remove((sock, address))
+                self.close()
+                self.answer = self._go_on_with(sock, address.host)
                 return True
         return False
 
 
 def _failure(address: Address, error: OSError) -> str:
     return reason(error) if address.host is None else f"{address.host}: {reason(error)}"
-
-
-def _has_peer(sock: socket.socket) -> bool:
-    try:
-        sock.getpeername()
-    except OSError:
-        return False
-    return True

@@ -72,22 +72,35 @@ class AsyncDeliveries:
         self._feeders: Crew | None = None
         self._changed: Event | None = None
         self._told = False  # the caller has seen what failed
+        self._rests = False  # enough has been taken from an asynchronous iterable
+        self._leaving = False  # the block is being left
+        self._over = False  # it has been left
 
     async def __aenter__(self) -> Self:
+        if self._changed is not None:
+            raise RuntimeError("its async with block can be entered only once")
         self._changed = self._make_event()
         self._crew = await self._stack.enter_async_context(self._make_crew())
         if isinstance(self._deliveries, AsyncIterable):
             self._feeders = await self._stack.enter_async_context(self._make_crew())
             self._feeders.start_soon(partial(self._feed, self._deliveries))
-        self._notice()
+        try:
+            self._notice()
+        except BaseException as error:  # no task may outlive the block, nor what is no block yet
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._leaving = True
         self._backlog.stop()
-        if self._feeders is not None:
+        self._told = self._told or error is not None
+        if self._feeders is not None and (error is not None or not self._rests):
             self._feeders.cancel_scope.cancel()
+        if self._rests:
+            self._notice()
         if error is not None and self._crew is not None:
             self._crew.cancel_scope.cancel()
         try:
@@ -96,6 +109,8 @@ class AsyncDeliveries:
             # The caller's own exception goes on by itself; wrapped by the framework it would not be caught.
             if error is None:
                 raise
+        finally:
+            self._over = True
         if error is None:
             self._tell()
 
@@ -109,17 +124,17 @@ class AsyncDeliveries:
             Exception: unchanged, whatever the caller's own source of deliveries
                 or of a message raised; after all others have been returned.
         """
+        if self._changed is None:
+            raise RuntimeError("iterate over it within its async with block")
         while True:
-            if self._backlog.done:
-                delivery = self._backlog.done.popleft()
+            delivery = self._backlog.done.popleft() if self._backlog.done else None
+            if not self._over:
                 self._notice()
+            if delivery is not None:
                 return delivery
-            self._notice()
-            if self._backlog.finished:
+            if self._over or self._backlog.finished:
                 self._tell()
                 raise StopAsyncIteration
-            if self._changed is None:
-                raise RuntimeError("iterate over it within its async with block")
             await self._changed.wait()
 
     def _tell(self) -> None:
@@ -143,26 +158,41 @@ class AsyncDeliveries:
             await self._work(self._backlog, lane)
         except Exception as error:
             self._backlog.fail(error)
-        except BaseException:  # cancelled, and so are all: another lane would not come far
-            self._backlog.stop()
+        except BaseException as error:
+            self._stopped(error)
             raise
         finally:
             self._backlog.lanes.remove(lane)
             self._notice()
 
+    def _stopped(self, error: BaseException) -> None:
+        """Begin no more, since a task was cancelled; whoever still iterates must not take that for the end."""
+        if self._leaving:
+            self._backlog.stop()
+        else:
+            self._backlog.fail(error)
+
     async def _feed(self, deliveries: AsyncIterable[Item]) -> None:
-        items = aiter(deliveries)
+        items: AsyncIterable[Item] | None = None
         try:
+            items = aiter(deliveries)
             async for item in items:
                 self._backlog.put(item)
                 self._notice()
+                self._rests = True
                 while self._backlog.full:
                     assert self._changed is not None
                     await self._changed.wait()
+                self._rests = False
+                if self._leaving:
+                    break
         except Exception as error:
-            self._backlog.fail(error)
+            self._backlog.end(error)
+        except BaseException as error:
+            self._stopped(error)
+            raise
         finally:
-            self._backlog.ended = True
+            self._backlog.end()
             self._notice()
             if isinstance(items, AsyncGenerator):  # left in the middle, it must not wait for the collector
                 await items.aclose()

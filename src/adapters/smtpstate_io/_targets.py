@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from math import inf
 from ssl import SSLContext
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Literal, Self, TypeVar
@@ -22,6 +23,7 @@ from smtpstate_io._backlog import Backlog, Lane
 from smtpstate_io._contexts import Contexts
 from smtpstate_io._logging import traced
 from smtpstate_io._many import AsyncDeliveries, Crew, Event
+from smtpstate_io._permits import Permits
 from smtpstate_io._pool import Closable, Pool, Slot
 from smtpstate_io._transactions import AsyncTransaction
 
@@ -88,7 +90,7 @@ class AsyncTarget(TargetBase[AsyncWire]):
 
     def __init__(self, config: TargetConfig, *, trace: Trace | None = None) -> None:
         super().__init__(config, trace=trace)
-        self._permits: AbstractAsyncContextManager[object] | None = None
+        self._permits: Permits | None = None
 
     async def __aenter__(self) -> Self:
         self._check_open()
@@ -152,7 +154,8 @@ class AsyncTarget(TargetBase[AsyncWire]):
 
         Use it by ``async with``, and iterate over what that gives. One connection
         is filled before another is opened, up to ``max_connections``; each gives
-        its deliveries back in the order in which they were begun.
+        its deliveries back in the order in which they were begun. Whoever else waits
+        for a connection has its turn in between.
 
         Args:
             deliveries: ``Delivery`` objects, or pairs of an envelope and a message; a
@@ -166,7 +169,12 @@ class AsyncTarget(TargetBase[AsyncWire]):
         items = None if isinstance(deliveries, AsyncIterable) else iter(deliveries)
         return AsyncDeliveries(
             deliveries,
-            Backlog(items, depth=ahead, most=self._config.max_connections),
+            Backlog(
+                items,
+                depth=ahead,
+                most=self._config.max_connections,
+                waiting=lambda: inf if self._left else self._permit().waiting,
+            ),
             crew=self._crew,
             event=self._event,
             work=self._work,
@@ -212,12 +220,14 @@ class AsyncTarget(TargetBase[AsyncWire]):
             except DeliveryFailed as error:
                 failure = error
             else:
+                taken = AsyncTransaction(steps, slot.wire)
                 try:
-                    yield AsyncTransaction(steps, slot.wire)
+                    yield taken
                 except Exception as error:
                     failure = error
                 finally:
-                    steps.leave(slot.wire.clock)
+                    if not taken.leave():
+                        slot.wire = self._wire()
         if failure is not None:
             raise failure
 
@@ -265,10 +275,10 @@ class AsyncTarget(TargetBase[AsyncWire]):
         finally:
             self._pool.drop(slot)
 
-    def _permit(self) -> AbstractAsyncContextManager[object]:
+    def _permit(self) -> Permits:
         # Made within the event loop, as some frameworks want it.
         if self._permits is None:
-            self._permits = self._semaphore(self._config.max_connections)
+            self._permits = Permits(self._semaphore(self._config.max_connections))
         return self._permits
 
     @abstractmethod

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar, final
 
 from smtpstate._delivery import Delivery
@@ -12,12 +14,20 @@ from smtpstate._errors import LocalProtocolError
 from smtpstate._message import Message
 from smtpstate._stepwise import Stepwise
 from smtpstate_io._async import AsyncWire, drive
+from smtpstate_io._channel import Channel
 
 if TYPE_CHECKING:
     from smtpstate._message import Readable
     from smtpstate._replies import Reply
 
 T = TypeVar("T")
+
+
+def hang_up(channel: Channel) -> None:
+    """End a connection that somebody still uses, who hears of it and closes it."""
+    if channel._sock is not None:
+        with suppress(OSError):  # it has ended already
+            channel._sock.shutdown(socket.SHUT_RDWR)
 
 
 @final
@@ -33,6 +43,7 @@ class AsyncTransaction:
         self._steps = steps
         self._wire = wire
         self._busy = False
+        self._left = False
         self.delivery: Delivery = steps.delivery
         self.reply: Reply = steps.reply
 
@@ -47,6 +58,7 @@ class AsyncTransaction:
             LocalProtocolError: the address or a parameter cannot be sent, or the
                 transaction is over.
         """
+        self._check_idle()
         return await self._step(self._steps.naming(recipient))
 
     async def content(
@@ -70,12 +82,28 @@ class AsyncTransaction:
                 the transaction is over.
             Exception: unchanged, whatever the message's own source raises.
         """
+        self._check_idle()
         await self._step(self._steps.sending(message, progress))
         return self.delivery
 
-    async def _step(self, dialogue: Dialogue[T]) -> T:
+    def leave(self) -> bool:
+        """End it, as leaving the block does, and return whether its wire can be used again.
+
+        Somebody may still be at a step: then the connection ends under it, and it
+        closes the wire itself.
+        """
+        self._left = True
+        if self._busy:
+            self._steps.interrupt()
+            hang_up(self._wire._channel)
+        self._steps.leave(self._wire.clock)
+        return not self._busy
+
+    def _check_idle(self) -> None:
         if self._busy:
             raise LocalProtocolError("another step of the transaction is under way")
+
+    async def _step(self, dialogue: Dialogue[T]) -> T:
         self._busy = True
         try:
             return await drive(dialogue, self._wire)
@@ -87,3 +115,5 @@ class AsyncTransaction:
             raise
         finally:
             self._busy = False
+            if self._left:
+                self._wire.close()

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import socket
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
-from typing import final
+from typing import TypeVar, final
+
+from smtpstate._requests import Clock
+from smtpstate_io._addresses import AddressInfo
+
+T = TypeVar("T")
 
 
 @final
@@ -18,3 +25,50 @@ class Wait:
     sockets: tuple[socket.socket, ...]  #: never closed while they are waited for
     to_write: bool = False  #: ready means writable instead of readable
     seconds: float | None = None  #: None waits for the sockets alone
+
+
+class Waiter(ABC):
+    """Waits for one connection, as an asynchronous framework does it.
+
+    Args:
+        clock: the framework's own; deadlines are read on it.
+    """
+
+    #: what means, out of a caller's hook, that the network failed
+    failures: tuple[type[Exception], ...] = (OSError, EOFError)
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock: Clock = clock
+
+    @abstractmethod
+    async def until(self, ends: float, wait: Wait) -> None:
+        """Return at ``ends``, or as soon as one of the sockets is ready; too early does no harm."""
+
+    @abstractmethod
+    async def within(self, deadline: float, doing: Awaitable[T]) -> T:
+        """Return what ``doing`` gives, and cancel it at ``deadline``.
+
+        Raises:
+            DeadlinePassed: it was not done by then.
+        """
+
+    @abstractmethod
+    def look_up(self, host: str, port: int) -> Awaitable[Iterable[AddressInfo]]:
+        """Return what ``getaddrinfo`` finds for stream sockets."""
+
+    @abstractmethod
+    async def checkpoint(self) -> None:
+        """Let other tasks have their turn."""
+
+    async def socket_of(self, made: object) -> tuple[object, bytes]:
+        """Take the socket out of a connected stream of the framework's own.
+
+        Returns:
+            the socket, or whatever else ``made`` is, and the octets that the
+            stream has received already.
+        """
+        return made, b""
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Watch the connection no longer: it is about to be closed."""

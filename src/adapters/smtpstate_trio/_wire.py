@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from ssl import SSLContext
-from typing import final
+from typing import TypeVar, final
 
 import trio
 
+from smtpstate._endpoints import Endpoint
+from smtpstate._errors import DeadlinePassed
 from smtpstate._tls import TlsClient
-from smtpstate_io import AddressInfo, AsyncWire, Wait
+from smtpstate_io import AddressInfo, AsyncWire, Wait, Waiter, duplicate
+
+T = TypeVar("T")
 
 
-@final
-class Wire(AsyncWire):
-    """One connection at a time, for use in one run of trio.
+class TrioWaiter(Waiter):
+    """Waits within one run of trio.
 
     Args:
-        context_for: gives the context for each ``Handshake``.
+        arrived: not needed here: nothing is watched while nobody waits.
     """
 
-    def __init__(self, context_for: Callable[[TlsClient], SSLContext]) -> None:
-        super().__init__(context_for, trio.current_time)
+    failures: tuple[type[Exception], ...] = (OSError, EOFError, trio.BrokenResourceError)
 
-    async def _until(self, ends: float, wait: Wait) -> None:
+    def __init__(self, arrived: Callable[[], None]) -> None:
+        super().__init__(trio.lowlevel.current_clock().current_time)  # several times as fast as asking trio
+
+    async def until(self, ends: float, wait: Wait) -> None:
+        """Return at ``ends``, or as soon as one of the sockets is ready."""
         ready = trio.lowlevel.wait_writable if wait.to_write else trio.lowlevel.wait_readable
         with trio.CancelScope(deadline=ends) as scope:
             if len(wait.sockets) == 1:
@@ -40,11 +46,47 @@ class Wire(AsyncWire):
                 for sock in wait.sockets:
                     nursery.start_soon(first, sock)
 
-    async def _look_up(self, host: str, port: int, deadline: float) -> Iterable[AddressInfo] | None:
-        # trio leaves a look-up that is given up to its thread, until the system's resolver answers.
+    async def within(self, deadline: float, doing: Awaitable[T]) -> T:
+        """Return what ``doing`` gives, and cancel it at ``deadline``."""
         with trio.CancelScope(deadline=deadline):
-            return await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        return None
+            return await doing
+        raise DeadlinePassed("the deadline passed")
 
-    async def _checkpoint(self) -> None:
+    def look_up(self, host: str, port: int) -> Awaitable[Iterable[AddressInfo]]:
+        """Return what ``getaddrinfo`` finds for stream sockets."""
+        return trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+    async def checkpoint(self) -> None:
+        """Let other tasks have their turn."""
         await trio.lowlevel.checkpoint()
+
+    async def socket_of(self, made: object) -> tuple[object, bytes]:
+        """Take the socket out of a stream, which never receives more than it is asked for."""
+        if not isinstance(made, trio.SocketStream):
+            return made, b""
+        try:
+            return duplicate(made.socket), b""
+        finally:
+            made.socket.close()
+
+    def forget(self) -> None:
+        """Do nothing: nothing is watched while nobody waits."""
+
+
+@final
+class Wire(AsyncWire):
+    """One connection at a time, for use in one run of trio.
+
+    Args:
+        context_for: gives the context for each ``Handshake``.
+        connect: connects in the caller's own way: given an endpoint it returns a
+            connected socket or ``trio.SocketStream``, or an awaitable of one.
+    """
+
+    def __init__(
+        self,
+        context_for: Callable[[TlsClient], SSLContext],
+        *,
+        connect: Callable[[Endpoint], object] | None = None,
+    ) -> None:
+        super().__init__(context_for, TrioWaiter, connect)
