@@ -29,7 +29,7 @@ class Target(AsyncTarget):
         return super()._permit()
 
     def _wire(self) -> Wire:
-        return Wire(self._context_for)
+        return Wire(self._context_for, connect=self._connect)
 
     def _semaphore(self, permits: int) -> AbstractAsyncContextManager[object]:
         return asyncio.Semaphore(permits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, contextmanager
 from math import inf
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Self, final
 from smtpstate._auth import Credentials
 from smtpstate._config import TargetConfig
 from smtpstate._delivery import Delivery
+from smtpstate._endpoints import Endpoint
 from smtpstate._envelope import Envelope
 from smtpstate._errors import DeliveryFailed, LocalProtocolError
 from smtpstate._message import Message
@@ -40,14 +42,24 @@ class Target(TargetBase[Wire]):
     Args:
         config: where mail is handed to, and how.
         trace: takes each trace event as it happens; in the thread that delivers.
+        connect: connects in the caller's own way, as through a proxy: given an endpoint
+            it returns a connected socket. It must mind the time by itself: what it
+            returns after ``connect_timeout`` is closed. TLS comes after it.
 
     Raises:
         ConfigError: a file that ``config`` names cannot be read, or this TLS
             library lacks what it asks for.
     """
 
-    def __init__(self, config: TargetConfig, *, trace: Trace | None = None) -> None:
+    def __init__(
+        self,
+        config: TargetConfig,
+        *,
+        trace: Trace | None = None,
+        connect: Callable[[Endpoint], socket.socket] | None = None,
+    ) -> None:
         super().__init__(config, trace=trace)
+        self._connect = connect
         self._permit = Gate(config.max_connections)
         self._slots = Slots(self._pool)
         self._over = False
@@ -233,4 +245,4 @@ class Target(TargetBase[Wire]):
             self._slots.drop(slot)
 
     def _wire(self) -> Wire:
-        return Wire(self._context_for)
+        return Wire(self._context_for, connect=self._connect)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Generic, Literal, Self, TypeVar
 from smtpstate._auth import Credentials
 from smtpstate._config import TargetConfig
 from smtpstate._delivery import Delivery
+from smtpstate._endpoints import Endpoint
 from smtpstate._envelope import Envelope
 from smtpstate._errors import DeliveryFailed, LocalProtocolError
 from smtpstate._message import Message
@@ -82,14 +83,24 @@ class AsyncTarget(TargetBase[AsyncWire]):
     Args:
         config: where mail is handed to, and how.
         trace: takes each trace event as it happens.
+        connect: connects in the caller's own way, as through a proxy: given an endpoint
+            it returns a connected socket or stream of the framework's, or an awaitable
+            of one. It is given ``connect_timeout``; TLS comes after it.
 
     Raises:
         ConfigError: a file that ``config`` names cannot be read, or this TLS
             library lacks what it asks for.
     """
 
-    def __init__(self, config: TargetConfig, *, trace: Trace | None = None) -> None:
+    def __init__(
+        self,
+        config: TargetConfig,
+        *,
+        trace: Trace | None = None,
+        connect: Callable[[Endpoint], object] | None = None,
+    ) -> None:
         super().__init__(config, trace=trace)
+        self._connect = connect
         self._permits: Permits | None = None
 
     async def __aenter__(self) -> Self:

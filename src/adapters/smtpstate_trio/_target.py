@@ -16,7 +16,7 @@ class Target(AsyncTarget):
     __doc__ = AsyncTarget.__doc__
 
     def _wire(self) -> Wire:
-        return Wire(self._context_for)
+        return Wire(self._context_for, connect=self._connect)
 
     def _semaphore(self, permits: int) -> AbstractAsyncContextManager[object]:
         return trio.Semaphore(permits)
