@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import pytest
 
-from playing import MESSAGE, MX, MX2, D, F, R, U
+from playing import MESSAGE, MX, D, F, R, U
+from queueing import BOTH, NUMBER, OFFERED, OFFERS, Handed, Sent, honest, mail, mails, send
 from smtpstate import (
     Auth,
     Courier,
@@ -16,7 +17,6 @@ from smtpstate import (
     Envelope,
     LocalProtocolError,
     Message,
-    Status,
     TargetConfig,
     TransportError,
 )
