@@ -24,6 +24,7 @@ SECTIONS: Mapping[int, frozenset[str]] = {
     ),
     1047: _sections(""),  # Duplicate Messages and SMTP
     1870: _sections("1 2 3 4 5 6 6.1 6.2 6.3 6.4 7 8 9"),  # SIZE
+    1928: _sections("1 2 3 4 5 6 7 8 9"),  # SOCKS 5
     2033: _sections(f"1 2 3 {_counted('4', 3)} 5 6 7 8 9"),  # LMTP
     2034: _sections("1 2 3 4 5 6 7 8"),  # ENHANCEDSTATUSCODES
     2045: _sections(

@@ -110,20 +110,18 @@ def failing_watcher(kind: type[TraceEvent], k: int, *, often: bool = False) -> C
 
 @OFFERED
 @pytest.mark.parametrize("often", [False, True])
-@pytest.mark.parametrize("k", range(1, 16))
 def test_a_watcher_that_fails_when_something_is_heard_swallows_nothing_that_is_done(
-    k: int, often: bool, offers: str
+    often: bool, offers: str
 ) -> None:
-    deliveries = mails(offers, 3)
-    try:
-        sent = send((), offers, deliveries, trace=failing_watcher(Received, k, often=often), raises=Broken)
-    except BaseException as failure:  # it was not asked so often
-        assert "DID NOT RAISE" in str(failure)
-        return
-    settled = [delivery for delivery in deliveries if delivery.outcomes[0].status is not F]
-    assert all(any(each is given for given in sent.playground.given) for each in settled if each.attempts)
-    for delivery in deliveries:
-        assert not isinstance(delivery.outcomes[0].error, Broken) or delivery not in sent.playground.given
+    seen: list[TraceEvent] = []
+    send((), offers, mails(offers, 3), trace=seen.append)
+    heard = sum(isinstance(event, Received) for event in seen)
+    assert heard > 10
+    for k in range(1, heard):  # the last answers QUIT, when all is done
+        watch = failing_watcher(Received, k, often=often)
+        sent = send((), offers, mails(offers, 3), trace=watch, raises=Broken)
+        given = set(map(id, sent.playground.given))
+        assert all(id(each) in given for each in sent.deliveries if each.outcomes[0].status is D)
 
 
 def test_a_watcher_that_fails_when_an_outcome_is_shown_does_not_swallow_it() -> None:
@@ -188,8 +186,7 @@ def test_a_message_does_not_fail_by_the_deadline_of_the_one_before(offers: str) 
     assert [each.outcomes[0].status for each in (first, second)] == [D, D]
 
 
-@pytest.mark.parametrize("offers", ["data", "bdat"])
-def test_a_message_of_which_nothing_has_come_survives_the_deadline_of_the_one_before(offers: str) -> None:
+def test_a_message_of_which_nothing_has_come_survives_the_deadline_of_the_one_before() -> None:
     playgrounds: list[Playground] = []
     deliveries = mails(number=2)
 

@@ -67,6 +67,16 @@ class Kept:
     def statuses(self, times: int, **more: Any) -> list[Status]:
         return [self.deliver(**more).outcomes[0].status for _ in range(times)]
 
+    def twice(self, *, queued: bool) -> list[Status]:
+        """Deliver two messages, and return what became of them."""
+        if not queued:
+            return self.statuses(2)
+        queue = [Delivery(Envelope("a@x.example", ["b@y.example"]), MESSAGE) for _ in range(2)]
+        playground = Playground({MX: self.server}, deliveries=queue)
+        playground.run(self.courier.delivering_many(1))
+        assert playground.given == queue
+        return [delivery.outcomes[0].status for delivery in queue]
+
     @property
     def connections(self) -> int:
         return len(self.server.connections)
@@ -84,33 +94,62 @@ def test_a_connection_is_kept_for_the_next_delivery_without_rset() -> None:
     ]
 
 
+_LOGIN: dict[str, Any] = {"auth": Auth.plain("me", "s3cret-word"), "insecure_auth": True}
+
+
 @pytest.mark.parametrize("queued", [False, True])
 @pytest.mark.parametrize(
     ("rule", "settings"),
     [
         (on("greeting", connection=1).reply(554, "go away"), {}),
         (on("EHLO", connection=1).reply(450, "not now"), {}),
+        (on("HELO", connection=1).reply(550, "never"), {}),
         (on("STARTTLS", connection=1).reply(454, "not now"), {"require_tls": True}),
-        (
-            on("AUTH", connection=1).reply(535, "no"),
-            {"auth": Auth.plain("me", "s3cret-word"), "insecure_auth": True},
-        ),
+        (on("STARTTLS", connection=1).reply(502, "never"), {"require_tls": True}),
+        (on("AUTH", connection=1).reply(535, "no"), _LOGIN),
+        (on("AUTH", connection=1).reply(454, "not now"), _LOGIN),
     ],
-    ids=["greeting", "ehlo", "starttls", "auth"],
+    ids=["greeting", "ehlo 4xx", "ehlo 5xx", "starttls 4xx", "starttls 5xx", "auth 5xx", "auth 4xx"],
 )
 def test_a_connection_whose_session_never_opened_is_not_kept(
     rule: Rule, settings: dict[str, Any], queued: bool
 ) -> None:
-    kept = Kept([rule], extensions=("PIPELINING", "STARTTLS", "AUTH PLAIN"), **settings)
-    if queued:
-        queue = [Delivery(Envelope("a@x.example", ["b@y.example"]), MESSAGE) for _ in range(2)]
-        playground = Playground({MX: kept.server}, deliveries=queue)
-        playground.run(kept.courier.delivering_many(1))
-        assert [delivery.outcomes[0].status for delivery in playground.given] == [F, D]
-    else:
-        assert kept.statuses(2) == [F, D]
+    # A server of the last millennium, where HELO is to be heard at all.
+    rules = [rule, on("EHLO", connection=1).reply(500, "what")] if rule.step == "HELO" else [rule]
+    kept = Kept(rules, extensions=("PIPELINING", "STARTTLS", "AUTH PLAIN"), **settings)
+    assert kept.twice(queued=queued) == [F, D]
     assert kept.connections == 2
     assert kept.server.violations == []
+
+
+@pytest.mark.parametrize("queued", [False, True])
+@pytest.mark.parametrize(
+    ("rules", "extensions", "settings"),
+    [
+        ([], ("PIPELINING",), {"require_tls": True}),
+        ([on("STARTTLS").reply(454, "no")], ("PIPELINING", "STARTTLS"), {"require_tls": True}),
+        ([on("EHLO").reply(450, "no")], ("PIPELINING",), {}),
+        ([on("EHLO").reply(550, "no"), on("HELO").reply(550, "no")], ("PIPELINING",), {}),
+        ([on("LHLO").reply(550, "no")], ("PIPELINING",), {"protocol": "lmtp"}),
+        ([on("AUTH").reply(535, "no")], ("PIPELINING", "AUTH PLAIN"), _LOGIN),
+        ([], ("PIPELINING", "AUTH CRAM-MD5"), _LOGIN),
+        ([], ("PIPELINING", "AUTH PLAIN"), {**_LOGIN, "insecure_auth": False}),
+    ],
+    ids=["no tls", "starttls", "ehlo 4xx", "helo 5xx", "lhlo 5xx", "auth", "mechanism", "clear"],
+)
+def test_where_no_session_can_be_had_no_message_is_ever_spoken_of(
+    rules: list[Rule], extensions: tuple[str, ...], settings: dict[str, Any], queued: bool
+) -> None:
+    protocol = settings.get("protocol", "smtp")
+    server = ModelServer(protocol, extensions, rules, users={"me": "s3cret-word"})
+    kept = Kept(server=server, **settings)
+    assert kept.twice(queued=queued) == [F, F]
+    assert not kept.courier.keeps_connection
+    assert server.messages == []
+    assert not any(
+        command.startswith(("MAIL", "RCPT")) for peer in server.connections for command in peer.commands
+    )
+    assert kept.connections == 2
 
 
 @pytest.mark.parametrize(

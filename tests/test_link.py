@@ -8,12 +8,23 @@ from typing import Any
 import pytest
 
 from smtpstate import DeadlinePassed, Limits, RemoteProtocolError, TargetConfig, TransportError
-from smtpstate._commands import Command, Content, Data, Ehlo, EndOfContent, Mail, Noop, Protocol, Rcpt
+from smtpstate._commands import (
+    AuthBegin,
+    Command,
+    Content,
+    Data,
+    Ehlo,
+    EndOfContent,
+    Mail,
+    Noop,
+    Protocol,
+    Rcpt,
+)
 from smtpstate._endpoints import Endpoint
 from smtpstate._events import Answered
 from smtpstate._link import Closing, Link
 from smtpstate._requests import Poll, Receive, Request, Send, SendInterrupted, Steps
-from smtpstate._trace import Failed, TraceEvent
+from smtpstate._trace import Failed, Received, TraceEvent
 
 MX = Endpoint("tcp", "mx.example", 25)
 
@@ -282,3 +293,51 @@ def test_a_glance_waits_for_nothing() -> None:
     link, _ = ready()
     [request] = play(link.glance(), None)
     assert isinstance(request, Poll)
+
+
+# Whoever watches.
+
+
+def test_a_watcher_that_fails_is_told_once_and_the_connection_is_of_no_more_use() -> None:
+    calls: list[TraceEvent] = []
+
+    def watch(event: TraceEvent) -> None:
+        calls.append(event)
+        if str(event) == "> NOOP":
+            raise KeyError("the watcher's own")
+
+    link, _ = ready(trace=watch)
+    with pytest.raises(KeyError):
+        link.submit(Noop())
+    assert link.broken
+    link.failed(TransportError("connection reset"))
+    assert str(calls[-1]) == "> NOOP"
+
+
+def test_what_was_said_meanwhile_is_heard_although_the_one_deadline_has_passed() -> None:
+    link, clock = ready("PIPELINING")
+    heard = Heard()
+    submit(link, heard, ENVELOPE[0])
+    play(link.flush(), None)
+    link.ends_at(15.0)
+    clock.now = 15.0
+    submit(link, heard, ENVELOPE[1])
+    assert link.overdue
+    with pytest.raises(DeadlinePassed):
+        play(link.flush(), b"250 ok\r\n")
+    assert heard.codes == [("MAIL", 250)]
+
+
+def test_a_challenge_is_heard_as_it_is_and_shown_without_secrets() -> None:
+    seen: list[TraceEvent] = []
+    link, _ = ready("AUTH LOGIN", trace=seen.append)
+    link.secrets = (b"VX",)
+    answers: list[Answered] = []
+    link.submit(AuthBegin("LOGIN"), answers.append)
+    play(link.flush(), None)
+    play(link.hear(), b"334 VXNlcmhbWU6\r\n")
+    [challenge] = answers
+    assert challenge.reply.lines == (b"VXNlcmhbWU6",)
+    last = seen[-1]
+    assert isinstance(last, Received)
+    assert last.reply.lines == (b"****NlcmhbWU6",)

@@ -293,3 +293,42 @@ def test_progress_is_told_once_something_of_the_message_has_left() -> None:
     assert heard == []
     told.content_sent().transaction.tell_progress()
     assert heard == [(0, 51)]
+
+
+# Beside other messages.
+
+
+def test_its_own_deadline_holds_once_its_sender_is_answered() -> None:
+    told = Told()
+    told.link.ends_at(-1.0)
+    told.transaction.ends = 5.0
+    assert told.link.overdue
+    told.envelope(250)
+    assert not told.link.overdue
+    assert told.link.deadline(10) == 5.0
+
+
+def test_lmtp_may_owe_several_replies_until_all_recipients_are_settled() -> None:
+    told = Told()
+    assert told.transaction.awaits_several
+    told.envelope(250, 250, 550, 250).content_sent().final(250, 0)
+    assert told.transaction.awaits_several
+    told.final(250, 2)
+    assert not told.transaction.awaits_several
+
+
+def test_that_a_message_was_stopped_is_told_from_all_other_ends() -> None:
+    told = Told().envelope(250, 250, 250, 250)
+    assert not told.transaction.was_stopped
+    with pytest.raises(Spoiled):
+        told.transaction.hear_early(MessageAnswered(reply(552), EndOfContent()))
+    assert told.transaction.was_stopped
+    refused = Told().envelope(550)
+    assert not refused.transaction.was_stopped
+
+
+def test_421_amid_the_final_replies_is_no_exception_of_anybodys() -> None:
+    told = Told().envelope(250, 250, 250, 250).content_sent()
+    told.transaction.ended(closing(recipient=0))
+    assert told.statuses == [F, U, U]
+    assert [outcome.error for outcome in told.delivery.outcomes] == [None] * 3
