@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -393,6 +394,22 @@ def test_a_message_object_is_never_reencoded_where_that_would_lose_something(hea
 def test_a_callable_that_returns_a_message_object_is_treated_like_one() -> None:
     assert give(lambda: written_message()).statuses == [D]
     assert rejected(give(lambda: written_message(To="δοκιμή@y.example"), "8BITMIME"), "5.6.7")
+
+
+def test_a_source_that_fails_at_once_is_the_callers_and_mail_is_not_said() -> None:
+    class Broken(Exception):
+        pass
+
+    def source() -> Iterator[bytes]:
+        raise Broken
+        yield b""
+
+    server = ModelServer()
+    with pytest.raises(Broken):
+        Playground({MX: server}).run(
+            forwarding(Delivery(Envelope("a@x.example", [B]), source()), TargetConfig(targets=[MX]))
+        )
+    assert [command.split()[0] for command in server.commands] == ["EHLO"]
 
 
 # Before the message is there, and when it is.

@@ -16,6 +16,7 @@ from smtpstate import (
     Envelope,
     LocalProtocolError,
     Message,
+    Phase,
     Recipient,
     RemoteProtocolError,
     Status,
@@ -68,6 +69,15 @@ def test_nobody_more_than_rcptmax_is_named() -> None:
     assert steps.delivery.outcomes[2].reply == reply
     assert stage.verbs.count("RCPT") == 2
     assert stage.server.violations == []
+
+
+def test_an_answer_that_the_server_was_not_asked_for_leaves_the_connection_as_it_was() -> None:
+    stage = Stage((), ("PIPELINING", "LIMITS RCPTMAX=1"))
+    steps = stage.begin(Envelope("a@x.example", [B]))
+    steps.name(C)
+    steps.leave()
+    stage.begin(Envelope("a@x.example", [B])).send()
+    assert stage.connections == 1
 
 
 def test_recipients_of_the_envelope_beyond_rcptmax_are_deferred() -> None:
@@ -171,6 +181,13 @@ def test_a_server_that_lacks_what_is_declared_is_not_asked(
     assert (failed.reply.local, str(failed.reply.enhanced)) == (True, enhanced)
     assert [(o.status, o.reply) for o in failed.delivery.outcomes] == [(R, failed.reply)] * 2
     assert stage.verbs == ["EHLO"]
+
+
+def test_what_is_lacking_on_a_connection_used_before_is_found_before_mail() -> None:
+    stage = Stage()
+    stage.begin(BOTH).send()
+    failed = stage.fail(BOTH, declared=Message.declared(size=None, eight_bit=True, utf8=None, binary=False))
+    assert [attempt.phase for attempt in failed.delivery.attempts] == [Phase.MAIL]
 
 
 def test_recipients_beyond_a_limit_are_rejected_too_where_the_server_lacks_what_is_declared() -> None:
@@ -562,6 +579,17 @@ def test_credentials_that_are_refused_after_xclient_are_said_so(
     assert (failed.reply.code, str(failed)[: len(status.value)]) == (code, status.value)
     assert {outcome.status for outcome in failed.delivery.outcomes} <= {status}
     assert len(failed.delivery.attempts) == (2 if "auth" in failover else 1)
+
+
+@pytest.mark.parametrize(("word", "tried"), [("auth", 1), ("transient", 2)])
+def test_a_connection_that_is_lost_after_xclient_is_no_refusal_of_credentials(word: str, tried: int) -> None:
+    second = TransportError("connection refused")
+    again = on("AUTH", occurrence=2).close()
+    stage = forwarding_stage(
+        (again,), offers=("XCLIENT NAME ADDR",), second=second, failover={"connect", word}
+    )
+    failed = stage.fail(FOR_CLIENT, credentials=Credentials("me", "s3cret-word"))
+    assert len(failed.delivery.attempts) == tried
 
 
 def test_a_server_that_cannot_be_believed_after_xclient_defers() -> None:

@@ -210,7 +210,6 @@ class Stepwise:
         if link.stale or verdict is not None:
             delivery.under_way(None)
         if not link.stale:
-            link.reused = False
             delivery.settle_all(others, verdict or _fate(link, _TOO_MANY))
         return verdict
 
