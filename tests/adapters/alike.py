@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+import itertools
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import anyio
+import pytest
 
 import smtpstate_blocking
 import smtpstate_blocking._many
 import smtpstate_blocking._transactions
 from adapters.runtimes import Asynchronous, Runtime
-from smtpstate import Credentials, Delivery, Envelope, Message, Recipient, Reply, TargetConfig, Trace
+from smtpstate import Credentials, Delivery, Envelope, Message, Recipient, Reply, Status, TargetConfig, Trace
+from smtpstate.testing import ModelServer
 from smtpstate_io import AsyncTarget
 
 if TYPE_CHECKING:
@@ -162,3 +165,59 @@ class Target:
 
     async def authenticate(self, credentials: Credentials) -> Reply:
         return self.inner.authenticate(credentials)
+
+
+# Many deliveries.
+
+D, F, R, U = Status.DELIVERED, Status.DEFERRED, Status.REJECTED, Status.UNCERTAIN
+OFFERED = pytest.mark.parametrize("offers", OFFERS)
+
+#: Seconds to wait for a final reply that never comes; no test waits for so long unless it fails.
+PATIENCE = 20.0
+
+
+def mails(number: int) -> list[Delivery]:
+    """Return deliveries, each to a recipient of its own."""
+    return [Delivery(numbered(n), MESSAGE) for n in range(number)]
+
+
+def endless() -> Iterator[tuple[Envelope, bytes]]:
+    """Give the same without end."""
+    for n in itertools.count():
+        yield numbered(n), MESSAGE
+
+
+def failing(number: int, error: Exception) -> Iterator[tuple[Envelope, bytes]]:
+    """Give some, and fail."""
+    yield from itertools.islice(endless(), number)
+    raise error
+
+
+def statuses(deliveries: list[Delivery]) -> list[Status]:
+    """Return what became of each recipient."""
+    return [outcome.status for delivery in deliveries for outcome in delivery.outcomes]
+
+
+def names(deliveries: list[Delivery]) -> list[str]:
+    """Return each recipient."""
+    return [outcome.recipient for delivery in deliveries for outcome in delivery.outcomes]
+
+
+def taken(*servers: ModelServer) -> list[str]:
+    """Return every recipient for whom a server has a message, once for each message."""
+    return [name for server in servers for stored in server.messages for name in stored.recipients]
+
+
+def senders(server: ModelServer) -> list[str]:
+    """Return from whom a server has messages."""
+    return [stored.sender for stored in server.messages]
+
+
+async def keep(results: AsyncIterable[Delivery], done: list[Delivery]) -> None:
+    """Keep each as it comes."""
+    async for delivery in results:
+        done += [delivery]
+
+
+class Stop(BaseException):
+    """Whatever is no error, but ends a program."""

@@ -26,7 +26,18 @@ from adapters.runtimes import (
 from smtpstate._endpoints import Endpoint
 from smtpstate._errors import DeadlinePassed, TransportError
 from smtpstate._message import Message, Source
-from smtpstate._requests import Clock, Connect, Connected, Poll, Pull, Receive, Request, Send, Steps
+from smtpstate._requests import (
+    Clock,
+    Connect,
+    Connected,
+    Poll,
+    Pull,
+    Receive,
+    Request,
+    Send,
+    SendInterrupted,
+    Steps,
+)
 from smtpstate_io import Address, Wait, context_for
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -472,6 +483,27 @@ def test_last_words_can_be_polled_after_a_send_that_took_too_long(runtime: Runti
             return (yield from Poll())
 
         assert runtime.drive(steps) == b"stop it"
+
+
+def test_a_send_that_heeds_gives_up_when_the_other_side_speaks(runtime: Runtime) -> None:
+    over = threading.Event()
+
+    def serve(sock: socket.socket) -> None:
+        sock.sendall(b"stop it")
+        assert over.wait(LONG)
+
+    with peer(serve) as endpoint:
+
+        def steps(clock: Clock) -> Steps[bytes | None]:
+            yield from connect(endpoint, clock)
+            with pytest.raises(SendInterrupted, match=r"^the other side has spoken meanwhile$"):
+                yield from Send(bytes(50_000_000), clock() + LONG, heed=True)
+            return (yield from Poll())
+
+        try:
+            assert runtime.drive(steps) == b"stop it"
+        finally:
+            over.set()
 
 
 def test_a_reader_that_drips_does_not_extend_the_deadline_of_a_send(runtime: Runtime) -> None:
