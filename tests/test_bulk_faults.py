@@ -145,6 +145,16 @@ def test_what_was_begun_anew_has_its_turn_although_a_watcher_fails() -> None:
     assert sent.playground.given == sent.deliveries[:2]
 
 
+def test_a_watcher_that_fails_at_a_goodbye_swallows_nothing() -> None:
+    def watch(event: TraceEvent) -> None:
+        if str(event) == "> QUIT":
+            raise Broken
+
+    sent = send((), "data", mails(number=3), trace=watch, raises=Broken, max_messages=2)
+    assert sent.statuses == [D, D, F]
+    assert sent.playground.given == sent.deliveries[:2]
+
+
 def test_progress_that_fails_at_the_end_does_not_swallow_what_is_delivered() -> None:
     deliveries = mails(number=2)
 
@@ -244,6 +254,16 @@ def test_a_queue_that_ends_on_a_refusal_keeps_its_connection(offers: str, verb: 
     sent = send(rules, offers, mails(number=2), **({} if split is None else {"split": split}))
     assert sent.statuses == [D, R]
     assert [peer.commands[-1] for peer in sent.server.connections] == ["QUIT"]
+
+
+@pytest.mark.parametrize("offers", ["data", "bdat"])
+def test_a_connection_is_left_in_step_although_all_on_it_were_refused_already(offers: str) -> None:
+    rules = [on("MAIL", occurrence=1, connection=1).reply(550, "no")]
+    for timeout in (None, 50):
+        settings: dict[str, Any] = {"max_messages": 1, "transaction_timeout": timeout}
+        sent = send(rules, offers, mails(number=2), split=octet_by_octet, **settings)
+        assert sent.statuses == [R, D]
+        assert [peer.commands[-1] for peer in sent.server.connections] == ["QUIT", "QUIT"]
 
 
 def test_what_comes_after_the_last_outcome_is_not_waited_for_longer_than_for_any_command() -> None:

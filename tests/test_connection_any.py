@@ -105,7 +105,7 @@ def test_whatever_a_server_says_is_an_event_or_a_violation_however_it_is_cut(
 ) -> None:
     end = [b""] if ends else []
     conn = scene.begin()
-    asks_for_tls = isinstance(conn.due, StartTls)
+    asks_for_tls = any(isinstance(command, StartTls) for command in scene.flight)
     whole, violated = outcome(conn, [wire, *end] if wire else end)
     parts = outcome(scene.begin(), [*data.draw(splits(wire)), *end])
     octet_by_octet = outcome(scene.begin(), [*(bytes([octet]) for octet in wire), *end])

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dialogues import COMMANDS, LEGAL, LMTP, MAIL, RCPT, SMTP, after, tongue
-from smtpstate._commands import Command, Noop, Opening, Protocol, TlsStarted
+from dialogues import COMMANDS, LEGAL, LMTP, SMTP, after, tongue
+from smtpstate._commands import Command, Data, Mail, Noop, Opening, Protocol, Rcpt, TlsStarted
 from smtpstate._errors import LocalProtocolError
 from smtpstate._machine import TRANSITIONS, Machine, Row, State
 
@@ -44,7 +44,7 @@ def run(machine: Machine, words: str, protocol: Protocol = SMTP) -> None:
     names = iter(words.split())
     for name, digit in zip(names, names, strict=True):
         command = named(name, protocol)
-        machine.answered(command, machine.send(command), int(digit), outstanding=False)
+        machine.answered(command.kind, machine.send(command.kind), int(digit), outstanding=False)
 
 
 def reach(state: State, protocol: Protocol = SMTP) -> Machine:
@@ -58,7 +58,7 @@ def refusal(machine: Machine, name: str) -> str:
     """Return why a command is refused; nothing has changed by it."""
     before = machine.state, machine.ahead
     with pytest.raises(LocalProtocolError) as caught:
-        machine.send(COMMANDS[name])
+        machine.send(COMMANDS[name].kind)
     assert (machine.state, machine.ahead) == before
     return str(caught.value)
 
@@ -85,7 +85,7 @@ def test_a_command_is_legal_exactly_where_the_rfcs_allow_it(
     command = COMMANDS[name]
     assert (command.kind in TRANSITIONS[state]) is LEGAL[state, name]
     if LEGAL[state, name] and tongue(name, protocol) is protocol:
-        assert machine.send(command) is TRANSITIONS[state][command.kind]
+        assert machine.send(command.kind) is TRANSITIONS[state][command.kind]
     elif LEGAL[state, name]:
         assert refusal(machine, name) == f"cannot send {name} in {protocol.name}"
     else:
@@ -101,16 +101,16 @@ def test_an_answer_leads_where_the_table_says_and_takes_both_cursors_along(
 ) -> None:
     machine = reach(state, tongue(name))
     command = COMMANDS[name]
-    row = machine.send(command)
+    row = machine.send(command.kind)
     assert machine.state is state
-    machine.answered(command, row, digit, outstanding=False)
+    machine.answered(command.kind, row, digit, outstanding=False)
     assert machine.state is machine.ahead is after(state, name, digit)
 
 
 @pytest.mark.parametrize(("state", "name"), [where for where, legal in LEGAL.items() if legal], ids=str)
 def test_the_second_cursor_counts_on_success(state: State, name: str) -> None:
     machine = reach(state, tongue(name))
-    machine.send(COMMANDS[name])
+    machine.send(COMMANDS[name].kind)
     assert (machine.state, machine.ahead) == (state, after(state, name, 3 if name == "DATA" else 2))
 
 
@@ -159,24 +159,24 @@ def test_a_closed_machine_stands_still(state: State) -> None:
 )
 def test_a_command_keeps_the_row_under_which_it_was_sent(digits: str, then: State) -> None:
     machine = reach(State.READY)
-    flight = [(command, machine.send(command)) for command in (MAIL, RCPT, COMMANDS["DATA"])]
+    flight = [(kind, machine.send(kind)) for kind in (Mail, Rcpt, Data)]
     assert (machine.state, machine.ahead) == (State.READY, State.DATA)
-    for number, ((command, row), digit) in enumerate(zip(flight, digits, strict=True), 1):
-        machine.answered(command, row, int(digit), outstanding=number < len(flight))
+    for number, ((kind, row), digit) in enumerate(zip(flight, digits, strict=True), 1):
+        machine.answered(kind, row, int(digit), outstanding=number < len(flight))
     assert machine.state is machine.ahead is then
 
 
 def test_a_recipient_can_be_the_first_one_accepted_although_another_was_named_before() -> None:
     machine = reach(State.READY)
-    flight = [(command, machine.send(command)) for command in (MAIL, RCPT, RCPT)]
-    for (command, row), digit in zip(flight, (2, 5, 2), strict=True):
-        machine.answered(command, row, digit, outstanding=True)
+    flight = [(kind, machine.send(kind)) for kind in (Mail, Rcpt, Rcpt)]
+    for (kind, row), digit in zip(flight, (2, 5, 2), strict=True):
+        machine.answered(kind, row, digit, outstanding=True)
     assert machine.state is State.RCPT
 
 
 def test_the_second_cursor_waits_for_the_last_answer() -> None:
     machine = reach(State.READY)
-    flight = [(command, machine.send(command)) for command in (MAIL, RCPT)]
+    flight = [(kind, machine.send(kind)) for kind in (Mail, Rcpt)]
     machine.answered(*flight[0], 5, outstanding=True)
     assert (machine.state, machine.ahead) == (State.READY, State.RCPT)
     machine.answered(*flight[1], 5, outstanding=False)
@@ -186,8 +186,8 @@ def test_the_second_cursor_waits_for_the_last_answer() -> None:
 @given(st.data())
 def test_both_cursors_meet_whenever_nothing_is_outstanding(data: st.DataObject) -> None:
     machine = Machine(SMTP)
-    sent: deque[tuple[Command, Row]] = deque([(Opening(), machine.send(Opening()))])
-    sendable = st.sampled_from([*COMMANDS.values(), TlsStarted()])
+    sent: deque[tuple[type[Command], Row]] = deque([(Opening, machine.send(Opening))])
+    sendable = st.sampled_from([*(command.kind for command in COMMANDS.values()), TlsStarted])
     for _ in range(data.draw(st.integers(1, 30))):
         answers: bool = data.draw(st.booleans())
         if sent and answers:
@@ -195,10 +195,10 @@ def test_both_cursors_meet_whenever_nothing_is_outstanding(data: st.DataObject) 
                 *sent.popleft(), data.draw(st.sampled_from([2, 2, 3, 4, 5])), outstanding=bool(sent)
             )
         else:
-            command = data.draw(sendable)
+            kind = data.draw(sendable)
             before = machine.state, machine.ahead
             try:
-                sent.append((command, machine.send(command)))
+                sent.append((kind, machine.send(kind)))
             except LocalProtocolError:
                 assert (machine.state, machine.ahead) == before
             else:
@@ -271,5 +271,5 @@ def test_everything_else_may_succeed_again(name: str) -> None:
 
 def test_noop_moves_nothing() -> None:
     machine = reach(State.RCPT)
-    assert machine.send(Noop()) == {}
+    assert machine.send(Noop) == {}
     assert machine.ahead is State.RCPT

@@ -214,6 +214,11 @@ class Rcpt(Command):
         """See ``Command.may_be_long``."""
         return bool(self.parameters) or len(self.recipient) > _SHORT
 
+    def __bytes__(self) -> bytes:
+        if self.parameters:
+            return f"{self}\r\n".encode()
+        return f"RCPT TO:<{self.recipient}>\r\n".encode()  # there may be many thousands
+
     def __str__(self) -> str:
         line = f"RCPT TO:<{self.recipient}>"
         return with_parameters(line, self.parameters) if self.parameters else line

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import final
+from typing import TypeAlias, final
 
 from smtpstate._about_client import Xclient
 from smtpstate._capabilities import Capabilities
@@ -81,23 +80,19 @@ _POSITIVE: Mapping[type[Command], frozenset[int]] = {
 }
 
 _HELLOS = (Ehlo, Helo, Lhlo)
-
+_FINAL = (EndOfContent, LastBdat)
+# Named once: a member of an enumeration is slow to come by, and these are asked for all the time.
+_CLOSED = State.CLOSED
+_IN_TRANSACTION = (State.MAIL, State.RCPT, State.CHUNKS, State.SPOILED)
 
 # What a reply of one kind of command needs beyond its place in the table.
 _WATCHED = frozenset({StartTls, AuthBegin, AuthResponse, AuthAbort, Xclient})
 _NO_EVENTS: Mapping[int, type[Answered]] = {}
 
 
-@final
-@dataclass(slots=True)
-class _Sent:
-    """A command that awaits its reply."""
-
-    command: Command
-    kind: type[Command]
-    row: Row
-    octets: int  #: its part of the window of unanswered octets (RFC 2920 §3.1)
-    after: int  #: octets that had been received when it was sent
+# A command that awaits its reply, its column and row of the table, its octets in the window
+# (RFC 2920 §3.1), and how many had been received when it was sent.
+_Sent: TypeAlias = tuple[Command, type[Command], Row, int, int]
 
 
 @final
@@ -114,6 +109,7 @@ class Connection:
         "_begins",
         "_capabilities",
         "_challenges",
+        "_each_answered",
         "_encoder",
         "_ended",
         "_failure",
@@ -122,7 +118,6 @@ class Connection:
         "_parser",
         "_pending",
         "_pipelining",
-        "_protocol",
         "_received",
         "outstanding",
         "outstanding_octets",
@@ -131,12 +126,12 @@ class Connection:
     def __init__(
         self, protocol: Protocol = Protocol.SMTP, *, limits: Limits | None = None, encrypted: bool = False
     ) -> None:
-        self._protocol = protocol
+        self._each_answered = protocol is Protocol.LMTP  # each accepted recipient has a final reply
         self._limits = limits or Limits()
         self._machine = Machine(protocol, encrypted=encrypted)
         self._parser = ReplyParser(self._limits)
         self._pending: deque[_Sent] = deque()
-        self._accepted: deque[Rcpt] = deque()  # of the transaction whose replies are under way
+        self._accepted: deque[Rcpt] = deque()  # in LMTP, of the transaction whose replies are under way
         self._encoder = DataEncoder()
         self._received = 0  # octets in all
         self._begins = 0  # how many of them came before the reply that is next
@@ -147,7 +142,7 @@ class Connection:
         self._pipelining = False
         self.outstanding: int = 0  #: how many commands await a reply; the greeting counts as one
         self.outstanding_octets: int = 0  #: of commands that are not yet answered
-        self._pend(Opening(), self._machine.send(Opening()), 0)
+        self._pend(Opening(), Opening, self._machine.send(Opening), 0)
 
     # What is known.
 
@@ -179,17 +174,17 @@ class Connection:
     @property
     def due(self) -> Command | None:
         """The command whose reply comes next."""
-        return self._pending[0].command if self._pending else None
+        return self._pending[0][0] if self._pending else None
 
     @property
     def may_pipeline(self) -> bool:
         """Whether a command may follow those that are not answered yet."""
-        return not self._pending or (self._pipelining and self._pending[-1].kind.pipelines)
+        return not self._pending or (self._pipelining and self._pending[-1][1].pipelines)
 
     @property
     def in_transaction(self) -> bool:
         """Whether a transaction will stand open that a new one must first abandon (RSET)."""
-        return self._machine.ahead in (State.MAIL, State.RCPT, State.CHUNKS, State.SPOILED)
+        return self._machine.ahead in _IN_TRANSACTION
 
     @property
     def closed(self) -> bool:
@@ -214,9 +209,9 @@ class Connection:
         kind = command.kind
         if kind is Opening or kind is TlsStarted:
             raise LocalProtocolError(f"{command.verb} is nothing that can be sent")
-        if self._pending:
-            self._check_pipelining(command)
-        row = self._machine.row_for(command)
+        if not self.may_pipeline:
+            raise self._too_early(command)
+        row = self._machine.row_for(kind)
         for keyword in command.needs:
             if keyword not in self.capabilities:
                 raise LocalProtocolError(f"cannot send {command}: the server does not offer {keyword}")
@@ -226,7 +221,7 @@ class Connection:
         if isinstance(command, EndOfContent):
             return self._end(command, row)
         wire = bytes(command)
-        self._pend(command, row, len(wire))
+        self._pend(command, kind, row, len(wire))
         return wire
 
     def tls_started(self) -> None:
@@ -237,34 +232,32 @@ class Connection:
             RemoteProtocolError: octets came before the handshake.
         """
         if self._pending:
-            raise LocalProtocolError(f"cannot begin TLS before {self._pending[-1].command.verb} is answered")
-        row = self._machine.send(TlsStarted())
+            raise LocalProtocolError(f"cannot begin TLS before {self._pending[-1][1].verb} is answered")
+        row = self._machine.send(TlsStarted)
         if self._parser.holds_octets:
             raise self._failed(_injected())
-        self._machine.answered(TlsStarted(), row, 2, outstanding=False)
+        self._machine.answered(TlsStarted, row, 2, outstanding=False)
         self.capabilities = Capabilities()
 
-    def _check_pipelining(self, command: Command) -> None:
-        if self.may_pipeline:
-            return
-        last = self._pending[-1].command
+    def _too_early(self, command: Command) -> LocalProtocolError:
+        last = self._pending[-1][1]
         refusal = f"cannot send {command.verb} before {last.verb} is answered"
         if not last.pipelines:
-            raise LocalProtocolError(refusal)
-        raise LocalProtocolError(f"{refusal}: the server does not offer PIPELINING")
+            return LocalProtocolError(refusal)
+        return LocalProtocolError(f"{refusal}: the server does not offer PIPELINING")
 
     def _end(self, command: EndOfContent, row: Row) -> bytes:
         wire = self._encoder.finish()
         self._encoder = DataEncoder()
-        if self._protocol is Protocol.LMTP and not self._accepted:
+        if self._each_answered and not self._accepted:
             # RFC 2033 §4.2: one reply for each accepted recipient, and there is none
-            self._machine.answered(command, row, 2, outstanding=False)
+            self._machine.answered(EndOfContent, row, 2, outstanding=False)
         else:
-            self._pend(command, row, 3)
+            self._pend(command, EndOfContent, row, 3)
         return wire
 
-    def _pend(self, command: Command, row: Row, octets: int) -> None:
-        self._pending.append(_Sent(command, command.kind, row, octets, self._received))
+    def _pend(self, command: Command, kind: type[Command], row: Row, octets: int) -> None:
+        self._pending.append((command, kind, row, octets, self._received))
         self.outstanding += 1
         self.outstanding_octets += octets
 
@@ -281,7 +274,7 @@ class Connection:
         """
         if not data:
             self._ended = True
-        elif self._machine.state is not State.CLOSED:
+        elif self._machine.state is not _CLOSED:
             if self._parser.unread > self._limits.unread:
                 raise LocalProtocolError("call next_event until it returns NEED_DATA before giving more")
             self._parser.feed(data)
@@ -300,7 +293,7 @@ class Connection:
         """
         if self._failure is not None:
             raise RemoteProtocolError(str(self._failure), self._failure.reply)
-        if self._machine.state is State.CLOSED:
+        if self._machine.state is _CLOSED:
             return self._end_of_stream() if self._ended else NEED_DATA
         try:
             reply = self._parser.next()
@@ -318,7 +311,7 @@ class Connection:
         return failure
 
     def _end_of_stream(self) -> Event | NeedData:
-        unanswered = tuple(sent.command for sent in self._pending)
+        unanswered = tuple(sent[0] for sent in self._pending)
         self._ended = False  # said once
         self._over()
         return ConnectionEnded(unanswered)
@@ -332,26 +325,29 @@ class Connection:
     def _match(self, reply: Reply, began: int) -> Event:
         if reply.code == 421:
             return self._closing(reply)
-        if not self._pending or began < self._pending[0].after:
+        if not self._pending:
             return self._unasked(reply)
-        sent = self._pending[0]
-        kind, digit = sent.kind, reply.digit
-        if digit < 4:
+        command, kind, _, _, after = self._pending[0]
+        if began < after:
+            return self._unasked(reply)
+        digit = reply.digit
+        if digit == 3 or (digit == 2 and kind in _POSITIVE):
             _check_class(kind, reply)
-        if self._accepted and self._protocol is Protocol.LMTP and kind in (EndOfContent, LastBdat):
-            return self._delivered(sent, reply)
-        self._pop(sent, digit)
+        if self._accepted and kind in _FINAL:
+            return self._delivered(command, reply)
+        self._pop(digit)
         if kind in _HELLOS:
-            return self._introduced(sent.command, reply)
+            return self._introduced(command, reply)
         if kind is Rcpt:
-            if digit == 2 and isinstance(sent.command, Rcpt):
-                self._accepted.append(sent.command)
+            # LMTP has a final reply for each of them; SMTP has one for all (RFC 2033 §4.2)
+            if digit == 2 and self._each_answered and isinstance(command, Rcpt):
+                self._accepted.append(command)
         elif self._accepted and self._machine.state in (State.READY, State.MAIL):
             self._accepted.clear()
         if kind in _WATCHED:
             self._watch(kind, reply)
         event = _EVENTS.get(kind, _NO_EVENTS).get(digit, CommandAnswered)
-        return event(reply, sent.command)
+        return event(reply, command)
 
     def _watch(self, kind: type[Command], reply: Reply) -> None:
         """Follow what else a reply changes."""
@@ -364,11 +360,12 @@ class Connection:
         else:
             self._count_challenges(kind, reply)
 
-    def _pop(self, sent: _Sent, digit: int) -> None:
-        self._pending.popleft()
+    def _pop(self, digit: int) -> None:
+        """Take the oldest command as answered."""
+        _, kind, row, octets, _ = self._pending.popleft()
         self.outstanding -= 1
-        self.outstanding_octets -= sent.octets
-        self._machine.answered(sent.command, sent.row, digit, outstanding=bool(self._pending))
+        self.outstanding_octets -= octets
+        self._machine.answered(kind, row, digit, outstanding=bool(self._pending))
 
     def _introduced(self, command: Command, reply: Reply) -> Event:
         offered = Capabilities()
@@ -378,19 +375,18 @@ class Connection:
             self.capabilities = offered
         return HelloAnswered(reply, command, offered)
 
-    def _delivered(self, sent: _Sent, reply: Reply) -> Event:
+    def _delivered(self, command: Command, reply: Reply) -> Event:
         recipient = self._accepted.popleft()
         if not self._accepted:
-            self._pop(sent, reply.digit)
-        return RecipientDelivered(reply, sent.command, recipient)
+            self._pop(reply.digit)
+        return RecipientDelivered(reply, command, recipient)
 
     def _closing(self, reply: Reply) -> Event:
         # RFC 5321 §3.8: 421 may be the answer to any command, and may come unasked
-        unanswered = tuple(sent.command for sent in self._pending)
+        unanswered = tuple(sent[0] for sent in self._pending)
         recipient = None
-        if self._protocol is Protocol.LMTP and self._accepted and self._pending:
-            kind = self._pending[0].command.kind
-            recipient = self._accepted[0] if kind in (EndOfContent, LastBdat) else None
+        if self._accepted and self._pending and self._pending[0][1] in _FINAL:
+            recipient = self._accepted[0]
         self._over()
         return ServiceClosing(reply, unanswered, recipient)
 
@@ -407,7 +403,7 @@ class Connection:
             self._over()
             return MessageAnswered(reply, EndOfContent(), early=True)
         # Its end left meanwhile, and nobody knows whether that will be answered too.
-        self._pop(self._pending[0], reply.digit)
+        self._pop(reply.digit)
         self._failed(RemoteProtocolError("the message was refused before its end"))
         return MessageAnswered(reply, EndOfContent())
 

@@ -164,26 +164,25 @@ class Machine:
         self.state = State.GREETING
         self.ahead = State.GREETING
 
-    def send(self, command: Command) -> Row:
-        """Advance ``ahead`` and return the row under which ``command`` is sent; raises as ``row_for``."""
-        row = self.row_for(command)
+    def send(self, kind: type[Command]) -> Row:
+        """Advance ``ahead`` and return the row under which a command is sent; raises as ``row_for``."""
+        row = self.row_for(kind)
         self.advance(row)
         return row
 
-    def row_for(self, command: Command) -> Row:
-        """Return the row under which ``command`` would be sent now.
+    def row_for(self, kind: type[Command]) -> Row:
+        """Return the row under which a command would be sent now.
 
         Raises:
             LocalProtocolError: the command is illegal here.
         """
-        kind = command.kind
         row = TRANSITIONS[self.ahead].get(kind)
         if row is None:
-            raise LocalProtocolError(f"cannot send {command.verb} in state {self.ahead.name}")
-        if command.protocol is not None and command.protocol is not self._protocol:
-            raise LocalProtocolError(f"cannot send {command.verb} in {self._protocol.name}")
+            raise LocalProtocolError(f"cannot send {kind.verb} in state {self.ahead.name}")
+        if kind.protocol is not None and kind.protocol is not self._protocol:
+            raise LocalProtocolError(f"cannot send {kind.verb} in {self._protocol.name}")
         if kind in self._spent:
-            raise LocalProtocolError(f"cannot send {command.verb} a second time")
+            raise LocalProtocolError(f"cannot send {kind.verb} a second time")
         return row
 
     def advance(self, row: Row) -> None:
@@ -192,10 +191,10 @@ class Machine:
             self.ahead = state
             break
 
-    def answered(self, command: Command, row: Row, digit: int, *, outstanding: bool) -> None:
+    def answered(self, kind: type[Command], row: Row, digit: int, *, outstanding: bool) -> None:
         """Advance ``state`` by the reply to a command that was sent under ``row``."""
         self.state = row.get(digit, self.state)
-        if digit == 2 and (effect := _EFFECTS.get(command.kind)) is not None:
+        if digit == 2 and (effect := _EFFECTS.get(kind)) is not None:
             effect(self._spent)
         if not outstanding:
             self.ahead = self.state

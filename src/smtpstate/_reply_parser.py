@@ -10,6 +10,7 @@ from smtpstate._replies import Reply
 
 # The shortest line is a code and its end; a longer one is worth remembering if others may be like it.
 _COMMON = 128  # octets
+_START = 5  # octets of a line that say whether it can be one: a code, and a blank or the line's end
 _MOST_KNOWN = 64  # lines
 
 
@@ -21,12 +22,13 @@ class ReplyParser:
     one cost no more than octets which arrive together.
     """
 
-    __slots__ = ("_buffer", "_code", "_known", "_limits", "_lines", "_searched", "_size")
+    __slots__ = ("_buffer", "_code", "_fits", "_known", "_limits", "_lines", "_searched", "_size")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._buffer = bytearray()
         self._searched = 0
+        self._fits = -1  # octets up to which the line under way needs no further look while it has no end
         self._code: bytes = b""  # of the reply under way
         self._lines: list[bytes] = []
         self._size = 0  # octets of the reply under way
@@ -58,19 +60,20 @@ class ReplyParser:
             end = buffer.find(b"\n", self._searched) + 1
             if not end:
                 self._searched = len(buffer)
-                if buffer or self._lines:
+                if len(buffer) > self._fits and (buffer or self._lines):
                     # The line end is still to come, and the shortest line is a code and its end.
-                    self._check(buffer, max(len(buffer) + 1, 4))
+                    most = self._check(buffer, max(len(buffer) + 1, 4))
+                    self._fits = most - 1 if len(buffer) >= _START else -1
                 return None
             line = bytes(buffer[:end])
             alone = not self._lines
             if alone and line in self._known:  # checked before
                 del buffer[:end]
-                self._searched = 0
+                self._searched, self._fits = 0, -1
                 return self._known[line]
             self._check(line, len(line))
             del buffer[:end]
-            self._searched = 0
+            self._searched, self._fits = 0, -1
             self._size += end
             text = line[:-2] if line.endswith(b"\r\n") else line[:-1]
             self._lines.append(text[4:])
@@ -82,11 +85,14 @@ class ReplyParser:
                 return reply
             self._code = text[:3]
 
-    def _check(self, line: bytes | bytearray, size: int) -> None:
-        """Refuse a line, or the part of one that has come, that no reply can contain."""
+    def _check(self, line: bytes | bytearray, size: int) -> int:
+        """Refuse a line, or the part of one that has come, that no reply can contain.
+
+        Returns how many octets it may have, its end included.
+        """
         limits = self._limits
         if line:
-            self._check_code(bytes(line[:5]))
+            self._check_code(bytes(line[:_START]))
         most = limits.challenge_line if line[:3] == b"334" else limits.reply_line
         if size > most:
             raise RemoteProtocolError(f"reply line is longer than {most} octets")
@@ -94,6 +100,7 @@ class ReplyParser:
             raise RemoteProtocolError(f"reply has more than {limits.reply_lines} lines")
         if self._size + size > limits.reply:
             raise RemoteProtocolError(f"reply is longer than {limits.reply} octets")
+        return min(most, limits.reply - self._size)
 
     def _check_code(self, start: bytes) -> None:
         # RFC 5321 §4.2: Reply-code = %x32-35 %x30-35 %x30-39.  Servers do use a second

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import smtpstate_blocking
 from adapters.directives import CA, D, server_context, statuses
 from adapters.hooks import (
     ANYWHERE,
@@ -31,7 +32,7 @@ from adapters.runtimes import (
     peer,
     swallow,
 )
-from smtpstate import Endpoint, TargetConfig, TlsClient
+from smtpstate import Endpoint, Envelope, TargetConfig, TlsClient
 from smtpstate._dialogue import Dialogue
 from smtpstate._errors import DeadlinePassed, TlsFailed, TransportError
 from smtpstate._requests import Clock, Connect, Connected, Handshake, Receive, Steps
@@ -162,6 +163,32 @@ def test_of_what_came_early_no_more_than_65536_octets_are_handed_on_at_once() ->
         pieces = [channel.look() for _ in range(4)]
     assert [len(piece) for piece in pieces if piece is not None] == [65536, 65536, len(octets) - 131072]
     assert b"".join(piece or b"" for piece in pieces) == octets
+
+
+def test_every_connection_of_a_target_is_made_by_its_hook(runtime: Runtime) -> None:
+    endpoints: list[str] = []
+
+    def hook(endpoint: Endpoint) -> socket.socket:
+        endpoints.append(str(endpoint))
+        return to(Endpoint.parse(served.endpoint))(endpoint)
+
+    config = TargetConfig(targets=["tcp://mx.example:25"], max_messages=1)
+    envelope = Envelope("a@x.example", ["b@y.example"])
+    with serve(ModelServer()) as served:
+        if isinstance(runtime, Asynchronous):
+            asynchronous = runtime
+
+            async def main() -> None:
+                async with asynchronous.target(config, connect=hook) as target:
+                    for _ in range(2):
+                        assert statuses(await target.deliver(envelope, b"hello\r\n")) == [D]
+
+            asynchronous.loop(main)
+        else:
+            with smtpstate_blocking.Target(config, connect=hook) as target:
+                for _ in range(2):
+                    assert statuses(target.deliver(envelope, b"hello\r\n")) == [D]
+    assert endpoints == ["tcp://mx.example:25"] * 2
 
 
 # TLS is ours.
