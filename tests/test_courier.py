@@ -17,6 +17,7 @@ from smtpstate import (
     Envelope,
     LocalProtocolError,
     Message,
+    Phase,
     Status,
     TargetConfig,
     TraceEvent,
@@ -665,3 +666,10 @@ def test_transaction_timeout_covers_the_failover_of_queued_messages_too() -> Non
     playground.run(Courier(config).delivering_many())
     assert delivery.outcomes[0].status is F
     assert playground.clock() == 10
+
+
+def test_an_attempt_on_a_kept_connection_is_in_the_phase_of_its_own_message() -> None:
+    kept = Kept(extensions=("PIPELINING",))
+    kept.deliver()
+    lacking = kept.deliver(message="Subject: x\r\n\r\nsch\u00f6n\r\n".encode())
+    assert (lacking.outcomes[0].phase, lacking.attempts[0].phase) == (Phase.MAIL, Phase.MAIL)

@@ -110,6 +110,7 @@ def transact(
 ) -> Steps[list[int]]:
     """Carry the message to some recipients; return those for whom a further transaction makes sense."""
     envelope = delivery.envelope
+    link.phase = Phase.MAIL
     if envelope.client:
         presented = yield from present(delivery, batch, link, ending, config)
         if not presented:

@@ -45,7 +45,7 @@ def open_session(link: Link, config: TargetConfig, rung: Rung, login: Login | No
     link.trace(Connecting, link.endpoint)
     deadline = link.deadline(config.connect_timeout)
     link.connected = yield from Connect(link.endpoint, config.source_address, deadline)
-    link.trace(Opened, link.connected.remote or link.endpoint.path)
+    link.trace(Opened, link.connected.remote or link.endpoint.path or str(link.endpoint))
     if link.endpoint.implicit_tls:
         yield from begin_tls(link, ladder, rung, deadline)
         with handshake_until_heard(link):

@@ -104,12 +104,13 @@ class Transaction:
     def join(self) -> Command:
         """Let the recipient that was planned last join, and return what names it."""
         index, address, parameters = self._plan.recipients[-1]
+        command = Rcpt(address, parameters)
         self._indexes.append(index)
         self._positions.clear()
         self._decided.append(False)
         self._undecided += 1
         self._asked += 1
-        return Rcpt(address, parameters)
+        return command
 
     def content_follows(self) -> None:
         """Note that what is submitted next is of the message."""

@@ -3,95 +3,43 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from ssl import SSLContext
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, gatherResults
-from twisted.internet.epollreactor import EPollReactor
-from twisted.internet.selectreactor import SelectReactor
+from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
-from twisted.python.failure import Failure
 
 import twisted_adapter
 from adapters.cancelling import MAINS, Requests, ca_file, delivery, fates, played
 from adapters.directives import config_of, server_context, statuses
+from adapters.reactors import REACTORS, Loop, never
 from smtpstate import DeadlinePassed, Delivery, Envelope, Message, Phase, Status, TargetConfig, forwarding
 from smtpstate.testing import ModelServer, Rule, on
 from smtpstate.testing._peer import Peer
 from smtpstate_blocking import Target
+from smtpstate_io import Wait
 from smtpstate_testing import serve
 from twisted_adapter import drive
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
-T = TypeVar("T")
-
 D, F, R = Status.DELIVERED, Status.DEFERRED, Status.REJECTED
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
-REACTORS: dict[str, Callable[[], Any]] = {"select": SelectReactor, "epoll": EPollReactor}
 RECIPIENTS = ["b@y.example", "c@y.example"]
 ENVELOPE = Envelope("a@x.example", RECIPIENTS)
 SHORT = b"Subject: x\r\n\r\n.a line with a dot\r\nand another\r\n"
 #: More than any buffer takes.
 LONG = b"".join(b"." * (n % 3) + b"x" * (n % 700) + (b"\r\n", b"\n", b"\r")[n % 3] for n in range(4000))
-
-
-def never(*_: object) -> Deferred[Any]:
-    """Return what does not fire, unless it is cancelled."""
-    return Deferred()
-
-
-class Loop:
-    """Runs a reactor of its own for each main, since none can be run twice."""
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self._make = make
-        #: what was left waiting by the last main: for octets, for room, for time
-        self.left: list[object] = []
-
-    def run(self, main: Callable[[Any], Deferred[T]]) -> T:
-        """Return what comes out of ``main``, which is given the reactor."""
-        reactor = self._make()
-        own = set(reactor.getReaders())
-        ended: list[T | Failure] = []
-
-        def begin() -> None:
-            main(reactor).addBoth(end)
-
-        def end(result: T | Failure) -> None:
-            ended.append(result)
-            readers = [each for each in reactor.getReaders() if each not in own]
-            self.left = [*readers, *reactor.getWriters(), *reactor.getDelayedCalls()]
-            reactor.stop()
-
-        reactor.callWhenRunning(begin)
-        try:
-            reactor.run(installSignalHandlers=False)
-        finally:
-            for each in own:
-                reactor.removeReader(each)
-                each.connectionLost(None)
-            if isinstance(reactor, EPollReactor):
-                reactor._poller.close()
-        (result,) = ended
-        if isinstance(result, Failure):
-            result.raiseException()
-            raise AssertionError("a failure raises")
-        return result
-
-    def deliver(self, config: TargetConfig, envelope: Envelope, message: Message | bytes) -> Delivery:
-        """Deliver over connections of its own."""
-        made = Delivery(envelope, message)
-        self.run(lambda reactor: Deferred.fromCoroutine(drive(forwarding(made, config), reactor)))
-        return made
 
 
 @pytest.fixture(params=REACTORS)
@@ -146,7 +94,7 @@ class Scenario:
     implicit_tls: bool = False
     directives: str = ""
     message: bytes = SHORT
-    buffers: int | None = None
+    unix: bool = False  # there a system holds little of what was not read yet
     first_rules: tuple[Rule, ...] | None = None  # of a server that is tried before, where there is one
     statuses: tuple[Status, Status] = (D, D)
 
@@ -177,9 +125,9 @@ SCENARIOS = {
         directives="failover connect transient",
         first_rules=(on("RCPT", "c@y.example").reply(450, "4.2.1 later"),),
     ),
-    "a long message, read slowly": Scenario(message=LONG, buffers=4096),
+    "a long message, read slowly": Scenario(message=LONG, unix=True),
     "a long message in chunks, read slowly": Scenario(
-        extensions=("PIPELINING", "CHUNKING"), message=LONG, buffers=4096
+        extensions=("PIPELINING", "CHUNKING"), message=LONG, unix=True
     ),
     "not trusted": Scenario(extensions=("STARTTLS",), directives="require_tls yes", statuses=(F, F)),
 }
@@ -187,7 +135,7 @@ SCENARIOS = {
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_servers_receive_the_same_octets_as_from_blocking_sockets(
-    loop: Loop, name: str, received: dict[Peer, bytes], context: SSLContext, ca: str
+    loop: Loop, name: str, received: dict[Peer, bytes], context: SSLContext, ca: str, tmp_path: Path
 ) -> None:
     scenario = SCENARIOS[name]
     drawn: list[list[bytes]] = []
@@ -199,10 +147,8 @@ def test_servers_receive_the_same_octets_as_from_blocking_sockets(
     for deliver in (blocking, loop.deliver):
         servers = scenario.servers()
         with ExitStack() as stack:
-            served = [
-                stack.enter_context(serve(server, tls=context, buffers=scenario.buffers))
-                for server in servers
-            ]
+            path = tmp_path / f"{len(drawn)}" if scenario.unix else None
+            served = [stack.enter_context(serve(server, tls=context, unix_path=path)) for server in servers]
             directives = "hostname c.example\n" + scenario.directives.format(ca=ca)
             config = config_of([each.endpoint for each in served], directives, scenario.protocol)
             done = deliver(config, ENVELOPE, scenario.message)
@@ -278,10 +224,59 @@ def test_a_deadline_passes_where_a_server_does_not_shake_hands(loop: Loop) -> No
     assert [(outcome.status, outcome.phase) for outcome in done.outcomes] == [(F, Phase.TLS)] * 2
 
 
-def test_a_deadline_passes_where_a_server_does_not_read(loop: Loop) -> None:
-    with serve(ModelServer("smtp", [], [on("DATA").stop_reading()]), buffers=4096) as served:
-        done = loop.deliver(config_of(served.endpoint, "command_timeout 20ms"), ENVELOPE, LONG * 5)
-    assert {type(outcome.error) for outcome in done.outcomes} == {DeadlinePassed}
+def test_a_deadline_passes_where_a_server_does_not_read(loop: Loop, tmp_path: Path) -> None:
+    server = ModelServer("smtp", [], [on("content", after=1).stop_reading()])
+    with serve(server, unix_path=tmp_path / "socket") as served:
+        done = loop.deliver(config_of(served.endpoint, "command_timeout 20ms"), ENVELOPE, LONG)
+    assert {(type(outcome.error), outcome.phase) for outcome in done.outcomes} == {
+        (DeadlinePassed, Phase.CONTENT)
+    }
+
+
+def test_who_waits_to_write_hears_that_nobody_reads_any_more(loop: Loop) -> None:
+    here, there = socket.socketpair()
+    here.setblocking(False)
+    with here, there:
+        with suppress(BlockingIOError):
+            while here.send(bytes(65536)):
+                pass
+
+        def main(reactor: Any) -> Deferred[bool]:
+            async def wait() -> bool:
+                waiter = twisted_adapter._ReactorWaiter(reactor)
+                ends = waiter.clock() + 60
+                reactor.callLater(0, there.close)
+                await waiter.until(ends, Wait((here,), to_write=True))
+                return waiter.clock() < ends
+
+            return Deferred.fromCoroutine(wait())
+
+        assert loop.run(main)
+
+
+def test_a_source_is_closed_before_the_delivery_is_over(loop: Loop) -> None:
+    closed: list[str] = []
+
+    def main(reactor: Any) -> Deferred[None]:
+        async def pieces() -> AsyncIterator[bytes]:
+            try:
+                while True:
+                    yield SHORT * 1000
+            finally:
+                await deferLater(reactor, 0)
+                closed.append("source")
+
+        async def deliver() -> None:
+            made = Delivery(ENVELOPE, Message(pieces, utf8=False, eight_bit=False))
+            await drive(forwarding(made, config_of(served.endpoint)), reactor)
+            assert statuses(made) == [F, F]
+            closed.append("delivery")
+
+        return Deferred.fromCoroutine(deliver())
+
+    with serve(ModelServer("smtp", [], [on("content", after=1).close()])) as served:
+        loop.run(main)
+    assert closed == ["source", "delivery"]
 
 
 def test_a_deadline_passes_where_a_name_is_looked_up_for_long(

@@ -19,7 +19,7 @@ class Target(AsyncTarget):
         return Wire(self._context_for, connect=self._connect)
 
     def _semaphore(self, permits: int) -> AbstractAsyncContextManager[object]:
-        return anyio.Semaphore(permits)
+        return anyio.Semaphore(permits, fast_acquire=True)  # no turn is given up where nobody has to wait
 
     def _crew(self) -> AbstractAsyncContextManager[Crew]:
         return anyio.create_task_group()
