@@ -122,8 +122,8 @@ class Target(TargetBase[Wire]):
     def deliver_many(self, deliveries: Iterable[Item], *, ahead: int = 32) -> Deliveries:
         """Hand many messages over, each begun before the ones before it are answered.
 
-        Use it by ``with``, and iterate over what that gives. One connection is
-        filled before another is opened, up to ``max_connections``; each gives its
+        Use it by ``with``, and iterate over what that gives. Another connection
+        is opened where deliveries wait, up to ``max_connections``; each gives its
         deliveries back in the order in which they were begun. All of it happens in
         the caller's thread, while the caller waits for the next delivery. Whoever else
         waits for a connection has its turn in between.

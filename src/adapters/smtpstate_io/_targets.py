@@ -163,8 +163,8 @@ class AsyncTarget(TargetBase[AsyncWire]):
     ) -> AsyncDeliveries:
         """Hand many messages over, each begun before the ones before it are answered.
 
-        Use it by ``async with``, and iterate over what that gives. One connection
-        is filled before another is opened, up to ``max_connections``; each gives
+        Use it by ``async with``, and iterate over what that gives. Another
+        connection is opened where deliveries wait, up to ``max_connections``; each gives
         its deliveries back in the order in which they were begun. Whoever else waits
         for a connection has its turn in between.
 
