@@ -61,7 +61,7 @@ $(VENV)-bench/.peers: pyproject.toml benchmarks/install
 
 bench: $(VENV)-bench/.peers
 	@NODE_PATH=$(VENV)-bench/node/node_modules $(VENV)-bench/bin/python benchmarks/run.py \
-		$(if $(filter quick,$(BENCH)),--quick,--chart docs/benchmarks.svg)
+		$(if $(filter quick,$(BENCH)),--quick,--chart docs/benchmarks.svg --page docs/benchmarks.md)
 
 interop: $(VENV)/.test
 	@tests/interop/install

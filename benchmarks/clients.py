@@ -1,46 +1,55 @@
 """One client in a process of its own: python clients.py NAME PORT WORK-as-JSON.
 
 It prints as JSON the seconds, the processor time and the growth of memory from the first
-message to the last, after one message to warm up (where that is asked for).
+message to the last. A client that has one connection has opened it and said EHLO by then, but
+those that are called "connecting" open and leave it within the time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
-import resource
 import smtplib
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from email import message_from_bytes
 from email.policy import SMTP as SMTP_POLICY
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import smtpstate_blocking
+from smtpstate import Delivery, Envelope, Message, Status, TargetConfig, Trace, TraceEvent
+from smtpstate_io import AsyncTarget
 from work import SENDER, Work
 
 HOST = "127.0.0.1"
 
 
 @contextmanager
-def measured() -> Iterator[None]:
+def measured() -> Generator[None]:
     """Measure what happens within, and print it."""
     memory = peak()
     processor, begun = time.process_time(), time.perf_counter()
     yield
     seconds = time.perf_counter() - begun
-    figures = {"seconds": seconds, "cpu": time.process_time() - processor, "memory": peak() - memory}
+    figures = {"seconds": seconds, "cpu": time.process_time() - processor, "memory": max(peak() - memory, 0)}
     print(json.dumps(figures), flush=True)
 
 
 def peak() -> int:
-    """Return the peak of resident memory so far, in KiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Return the peak of resident memory so far, in KiB.
+
+    ``getrusage`` would not do: its peak includes that of the process which began this one.
+    """
+    status = Path("/proc/self/status").read_text("utf-8")
+    return int(status.partition("VmHWM:")[2].split()[0])
 
 
 # The peers.
@@ -49,19 +58,21 @@ def peak() -> int:
 def by_smtplib(port: int, work: Work) -> None:
     """The standard library's."""
     client = (smtplib.LMTP if work.lmtp else smtplib.SMTP)(HOST, port)
-    message = Path(work.path).read_bytes if work.path else work.message
+    client.ehlo_or_helo_if_needed()
+    names, message = work.names(), None if work.path else work.message()
     with measured():
         for _ in range(work.messages):
-            client.sendmail(SENDER, work.names(), message())
+            client.sendmail(SENDER, names, message or Path(work.path).read_bytes())
     client.quit()
 
 
 def by_smtplib_connecting(port: int, work: Work) -> None:
     """The same, its connection included."""
+    names, message = work.names(), work.message()
     with measured():
         client = smtplib.SMTP(HOST, port)
         for _ in range(work.messages):
-            client.sendmail(SENDER, work.names(), work.message())
+            client.sendmail(SENDER, names, message)
         client.quit()
 
 
@@ -69,16 +80,32 @@ def by_aiosmtplib(port: int, work: Work) -> None:
     """An asyncio client."""
     aiosmtplib = import_module("aiosmtplib")
 
-    async def one(count: int) -> None:
+    names, message = work.names(), work.message()
+
+    async def connected() -> Any:
         client = aiosmtplib.SMTP(hostname=HOST, port=port, use_tls=False, start_tls=False)
         await client.connect()
-        for _ in range(count):
-            await client.sendmail(SENDER, work.names(), work.message())
+        await client.ehlo()
+        return client
+
+    async def send(client: Any) -> None:
+        for _ in range(work.messages):
+            await client.sendmail(SENDER, names, message)
+
+    async def whole() -> None:
+        client = await connected()
+        await send(client)
         await client.quit()
 
     async def main() -> None:
-        with measured():
-            await asyncio.gather(*(one(work.messages) for _ in range(work.connections)))
+        if work.connections == 1:
+            client = await connected()
+            with measured():
+                await send(client)
+            await client.quit()
+        else:
+            with measured():
+                await asyncio.gather(*(whole() for _ in range(work.connections)))
 
     asyncio.run(main())
 
@@ -90,18 +117,27 @@ def by_smtpproto(backend: str) -> Callable[[int, Work], None]:
         anyio = import_module("anyio")
         client = import_module("smtpproto.client")
         message = message_from_bytes(work.message(), policy=SMTP_POLICY)
-        message["To"] = ", ".join(work.names())
+        names = work.names()
+        message["To"] = ", ".join(names)
 
-        async def one() -> None:
+        async def send(session: Any) -> None:
+            for _ in range(work.messages):
+                await session.send_message(message, sender=SENDER, recipients=names)
+
+        async def whole() -> None:
             async with client.AsyncSMTPClient(HOST, port).connect() as session:
-                for _ in range(work.messages):
-                    await session.send_message(message, sender=SENDER, recipients=work.names())
+                await send(session)
 
         async def main() -> None:
-            with measured():
-                async with anyio.create_task_group() as group:
-                    for _ in range(work.connections):
-                        group.start_soon(one)
+            if work.connections == 1:
+                async with client.AsyncSMTPClient(HOST, port).connect() as session:
+                    with measured():
+                        await send(session)
+            else:
+                with measured():
+                    async with anyio.create_task_group() as group:
+                        for _ in range(work.connections):
+                            group.start_soon(whole)
 
         anyio.run(main, backend=backend)
 
@@ -114,13 +150,14 @@ def by_slimta(port: int, work: Work) -> None:
     client = (slimta.LmtpClient if work.lmtp else slimta.Client)(socket.create_connection((HOST, port)))
     client.get_banner()
     (client.lhlo if work.lmtp else client.ehlo)("client.example")
+    names, message = work.names(), work.message()
     with measured():
         for _ in range(work.messages):
             client.mailfrom(SENDER)
-            for name in work.names():
+            for name in names:
                 client.rcptto(name)
             client.data()
-            client.send_data(work.message())
+            client.send_data(message)
     client.quit()
 
 
@@ -141,95 +178,117 @@ def by_sendall(port: int, work: Work) -> None:
 # Ours.
 
 
-def config(port: int, work: Work) -> Any:
-    """Return our settings."""
-    smtpstate = import_module("smtpstate")
-    return smtpstate.TargetConfig(
-        targets=[f"tcp://{HOST}:{port}"],
-        protocol="lmtp" if work.lmtp else "smtp",
-        max_connections=work.connections,
-        max_messages=999_999,
-        debug=work.debug,
-    )
+class Letters:
+    """What is to be sent, in the forms that we take it in."""
+
+    def __init__(self, port: int, work: Work, *, debug: bool = False) -> None:
+        self.work = work
+        self.content = Path(work.path) if work.path else work.message()
+        self.line_ends: Literal["binary", "crlf"] = "binary" if work.binary else "crlf"
+        self.names = work.names()
+        self.config = TargetConfig(
+            targets=[f"tcp://{HOST}:{port}"],
+            protocol="lmtp" if work.lmtp else "smtp",
+            max_connections=work.connections,
+            max_messages=999_999,
+            debug=debug,
+        )
+
+    def __iter__(self) -> Iterator[tuple[Envelope, Message]]:
+        """Yield an envelope and a message for each message; to make them is part of the work."""
+        for _ in range(self.work.messages):
+            yield Envelope(SENDER, self.names), Message(self.content, line_ends=self.line_ends)
 
 
-def letter(work: Work) -> Any:
-    """Return the message as we take it."""
-    smtpstate = import_module("smtpstate")
-    content = Path(work.path) if work.path else work.message()
-    return smtpstate.Message(content, line_ends="binary" if work.binary else "crlf")
+def checked(delivery: Delivery) -> None:
+    """Refuse a message that was not delivered."""
+    if delivery.outcomes[0].status is not Status.DELIVERED:
+        raise RuntimeError(str(delivery.outcomes[0]))
 
 
-def pairs(work: Work) -> Iterator[tuple[Any, Any]]:
-    """Yield an envelope and a message for each message."""
-    smtpstate = import_module("smtpstate")
-    for _ in range(work.messages):
-        yield smtpstate.Envelope(SENDER, work.names()), letter(work)
+def send_blocking(target: smtpstate_blocking.Target, letters: Letters) -> None:
+    """Send all."""
+    if letters.work.queued:
+        with target.deliver_many(letters) as results:
+            for delivery in results:
+                checked(delivery)
+    else:
+        for envelope, message in letters:
+            checked(target.deliver(envelope, message))
 
 
-def by_blocking(port: int, work: Work) -> None:
+def by_blocking(port: int, work: Work, *, trace: Trace | None = None, debug: bool = False) -> None:
     """Blocking sockets."""
-    with import_module("smtpstate_blocking").Target(config(port, work)) as target, measured():
-        if work.queued:
-            with target.deliver_many(pairs(work)) as results:
-                for delivery in results:
-                    check(delivery)
-        else:
-            for envelope, message in pairs(work):
-                check(target.deliver(envelope, message))
+    letters = Letters(port, work, debug=debug)
+    with smtpstate_blocking.Target(letters.config, trace=trace) as target:
+        with target.transaction(Envelope(SENDER)):
+            pass  # the connection is open now
+        with measured():
+            send_blocking(target, letters)
 
 
 def by_blocking_connecting(port: int, work: Work) -> None:
     """The same, connection and goodbye included."""
-    with measured(), import_module("smtpstate_blocking").Target(config(port, work)) as target:
-        if work.queued:
-            with target.deliver_many(pairs(work)) as results:
-                for delivery in results:
-                    check(delivery)
-        else:
-            for envelope, message in pairs(work):
-                check(target.deliver(envelope, message))
+    letters = Letters(port, work)
+    with measured(), smtpstate_blocking.Target(letters.config) as target:
+        send_blocking(target, letters)
+
+
+def by_blocking_traced(port: int, work: Work) -> None:
+    """With a callable that takes each event."""
+    by_blocking(port, work, trace=deque[TraceEvent](maxlen=1000).append)
+
+
+def by_blocking_debug(port: int, work: Work) -> None:
+    """With ``debug``: each event is a record of the log, which is thrown away."""
+    logging.basicConfig(filename=os.devnull, level=logging.DEBUG)
+    by_blocking(port, work, debug=True)
 
 
 def asynchronous(
-    package: str, run: Callable[[Callable[[], Awaitable[None]]], object]
+    package: str, run: Callable[[Callable[[], Coroutine[Any, Any, None]]], object]
 ) -> Callable[[int, Work], None]:
     """Return one of our asynchronous adapters."""
 
-    async def one(target: Any, work: Work) -> None:
-        for envelope, message in pairs(work):
-            check(await target.deliver(envelope, message))
+    async def send(target: AsyncTarget, letters: Letters) -> None:
+        if letters.work.queued:
+            async with target.deliver_many(letters) as results:
+                async for delivery in results:
+                    checked(delivery)
+        else:
+            for envelope, message in letters:
+                checked(await target.deliver(envelope, message))
 
     def by_this(port: int, work: Work) -> None:
+        letters = Letters(port, work)
+
         async def main() -> None:
-            async with import_module(package).Target(config(port, work)) as target:
-                with measured():
-                    if work.queued:
-                        async with target.deliver_many(pairs(work)) as results:
-                            async for delivery in results:
-                                check(delivery)
-                    elif work.connections == 1:
-                        await one(target, work)
-                    else:
-                        await many(target, work)
+            target: AsyncTarget = import_module(package).Target(letters.config)
+            async with target:
+                if work.connections == 1:
+                    async with target.transaction(Envelope(SENDER)):
+                        pass  # the connection is open now
+                    with measured():
+                        await send(target, letters)
+                else:
+                    with measured():
+                        await together(send, target, letters)
 
         run(main)
 
-    async def many(target: Any, work: Work) -> None:
-        if package == "smtpstate_trio":
-            async with import_module("trio").open_nursery() as nursery:
-                for _ in range(work.connections):
-                    nursery.start_soon(one, target, work)
-        else:
-            await asyncio.gather(*(one(target, work) for _ in range(work.connections)))
+    async def together(
+        send: Callable[[AsyncTarget, Letters], Awaitable[None]], target: AsyncTarget, letters: Letters
+    ) -> None:
+        if package == "smtpstate_asyncio":
+            await asyncio.gather(*(send(target, letters) for _ in range(letters.work.connections)))
+            return
+        trio = package == "smtpstate_trio"
+        group = import_module("trio").open_nursery() if trio else import_module("anyio").create_task_group()
+        async with group as tasks:
+            for _ in range(letters.work.connections):
+                tasks.start_soon(send, target, letters)
 
     return by_this
-
-
-def check(delivery: Any) -> None:
-    """Refuse a message that was not delivered."""
-    if delivery.outcomes[0].status.name != "DELIVERED":
-        raise RuntimeError(str(delivery.outcomes[0]))
 
 
 CLIENTS: dict[str, Callable[[int, Work], None]] = {
@@ -242,6 +301,8 @@ CLIENTS: dict[str, Callable[[int, Work], None]] = {
     "bare sendall": by_sendall,
     "blocking": by_blocking,
     "blocking connecting": by_blocking_connecting,
+    "blocking, trace": by_blocking_traced,
+    "blocking, debug": by_blocking_debug,
     "asyncio": asynchronous("smtpstate_asyncio", lambda main: asyncio.run(main())),
     "trio": asynchronous("smtpstate_trio", lambda main: import_module("trio").run(main)),
     "anyio asyncio": asynchronous("smtpstate_anyio", lambda main: import_module("anyio").run(main)),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 from measure import Run, median, ratio
-from rows import OURS, Row
+from rows import OURS, Ceiling, Figure, Goal, Row
+from sinks import delay_of
 
-BAR, GAP, LEFT, WIDTH = 22, 6, 170, 760  # pixels
-OWN, OTHER = "#1f6f8b", "#b9c3c9"
+BAR, GAP, LEFT, WIDTH = 22, 6, 190, 760  # pixels
+OWN, OTHER, INK = "#1f6f8b", "#b9c3c9", "#222"
 
 
 def heading() -> list[str]:
@@ -25,12 +28,26 @@ def heading() -> list[str]:
         platform.machine(),
     )
     versions = [f"Python {platform.python_version()}"]
-    for package in ("aiosmtplib", "smtpproto", "python-slimta", "trio", "anyio"):
+    for package in ("smtpstate", "aiosmtplib", "smtpproto", "python-slimta", "trio", "anyio"):
         try:
             versions.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             versions.append(f"no {package}")
-    return [f"{platform.system()} {platform.release()}, {processor}; {', '.join(versions)}.", ""]
+    versions.append(
+        told(["node", "-p", "'nodemailer ' + require('nodemailer/package.json').version"], "nodemailer")
+    )
+    versions.append(told(["postconf", "-h", "mail_version"], "Postfix", before="Postfix "))
+    cores = f"{processor}, {os.cpu_count()} processors"
+    return [f"{platform.system()} {platform.release()}, {cores}. {', '.join(versions)}.", ""]
+
+
+def told(program: list[str], name: str, *, before: str = "") -> str:
+    """Return what a program says of its version."""
+    try:
+        done = subprocess.run(program, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return f"no {name}"
+    return before + done.stdout.strip()
 
 
 def table(row: Row, found: dict[str, list[Run]]) -> list[str]:
@@ -45,10 +62,8 @@ def table(row: Row, found: dict[str, list[Run]]) -> list[str]:
     for name, runs in found.items():
         seconds = median([run.seconds for run in runs]) / count
         cpu = median([run.cpu for run in runs]) / count
-        memory = max(run.memory for run in runs) / 1024
-        lines.append(
-            f"| {name} | {1 / seconds:,.1f} | {seconds * 1e3:,.3f} | {cpu * 1e3:,.3f} | {memory:.1f} |"
-        )
+        memory = "" if "nodemailer" in name or "smtp-source" in name else f"{most_memory(runs):.1f}"
+        lines.append(f"| {name} | {1 / seconds:,.1f} | {seconds * 1e3:,.3f} | {cpu * 1e3:,.3f} | {memory} |")
     return [*lines, ""]
 
 
@@ -56,42 +71,91 @@ def judged(row: Row, found: dict[str, list[Run]]) -> list[str]:
     """Return a line for each goal of a row."""
     lines: list[str] = []
     for goal in row.goals:
+        what = row.title if goal.of == "seconds" else f"{row.title} (CPU)"
+        who, wanted = f"{goal.ours} | times as fast as {goal.theirs}", f"at least {goal.factor:.2g}"
         if goal.ours not in found or goal.theirs not in found:
-            lines.append(
-                f"| {row.title} | {goal.ours} | {goal.theirs} | {goal.factor:.2g} | not measured | |"
-            )
+            lines.append(verdict(what, who, wanted))
             continue
-        ours = [getattr(run, goal.of) for run in found[goal.ours]]
-        theirs = [getattr(run, goal.of) for run in found[goal.theirs]]
-        reached = ratio(ours, theirs)
-        what = "" if goal.of == "seconds" else " (CPU)"
-        met = "yes" if reached >= goal.factor else "no"
-        lines.append(
-            f"| {row.title}{what} | {goal.ours} | {goal.theirs} | {goal.factor:.2g} | {reached:.2f} | {met} |"
-        )
+        reached = between(found, goal, goal.of)
+        by_cpu = f"{between(found, goal, 'cpu'):.2f}"
+        lines.append(verdict(what, who, wanted, f"{reached:.2f}", met=reached >= goal.factor, by_cpu=by_cpu))
+    for ceiling in row.ceilings:
+        who, wanted = f"{ceiling.client} | {ceiling.what}", f"at most {ceiling.most:.3g}"
+        if ceiling.client not in found:
+            lines.append(verdict(row.title, who, wanted))
+            continue
+        needed = need(row, found[ceiling.client], ceiling)
+        lines.append(verdict(row.title, who, wanted, f"{needed:.1f}", met=round(needed, 1) <= ceiling.most))
     return lines
 
 
-def chart(row: Row, found: dict[str, list[Run]]) -> str:
-    """Return the messages a second of each client as bars."""
-    rates = {
-        name: row.work.messages * row.work.connections / median([run.seconds for run in runs])
-        for name, runs in found.items()
-    }
-    most = max(rates.values())
-    height = (BAR + GAP) * len(rates) + 40
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" font-family="sans-serif" font-size="13">',
-        f'<text x="0" y="18">{escape(row.title)}: messages a second</text>',
+def between(found: dict[str, list[Run]], goal: Goal, of: Figure) -> float:
+    """Return how many times as much of a figure theirs took, as ours."""
+    ours, theirs = ([getattr(run, of) for run in found[name]] for name in (goal.ours, goal.theirs))
+    return ratio(ours, theirs)
+
+
+def need(row: Row, runs: list[Run], ceiling: Ceiling) -> float:
+    """Return how much of something a client needed."""
+    if ceiling.what == "MiB":
+        return most_memory(runs)
+    if ceiling.what == "KiB a connection":
+        return median([run.memory for run in runs]) / row.work.connections
+    # A client waits for the greeting before it can speak: that is no turn of its own.
+    delay = delay_of(row.sinks[ceiling.client])
+    return float(int(median([run.seconds for run in runs]) / delay) - 1)
+
+
+def most_memory(runs: list[Run]) -> float:
+    """Return the most that a peak of memory grew by, in MiB."""
+    return max(run.memory for run in runs) / 1024
+
+
+def verdict(
+    what: str, who: str, wanted: str, reached: str = "not measured", *, met: bool = False, by_cpu: str = ""
+) -> str:
+    """Return a line of the table of goals."""
+    said = "" if reached == "not measured" else "yes" if met else "no"
+    return f"| {what} | {who} | {wanted} | {reached} | {said} | {by_cpu} |"
+
+
+def goals(lines: list[str]) -> list[str]:
+    """Return the table of goals."""
+    heads = ["what", "who", "figure", "goal", "reached", "met", "the same by client CPU"]
+    return [f"| {' | '.join(heads)} |", "|---|---|---|--:|--:|---|--:|", *lines, ""]
+
+
+def chart(panels: list[tuple[Row, dict[str, list[Run]]]]) -> str:
+    """Return the messages a second of each client as bars, a panel for each row."""
+    parts: list[str] = []
+    top = 0
+    for row, found in panels:
+        rates = {
+            name: row.work.messages / median([run.seconds for run in runs]) for name, runs in found.items()
+        }
+        parts.append(f'<text x="0" y="{top + 18}" font-weight="bold">{escape(panel_title(row))}</text>')
+        top += 30
+        for name, rate in sorted(rates.items(), key=lambda item: -item[1]):
+            parts += bar(name, rate, rate / max(rates.values()) * (WIDTH - LEFT - 70), top)
+            top += BAR + GAP
+        top += 14
+    size = f'width="{WIDTH}" height="{top}" viewBox="0 0 {WIDTH} {top}"'
+    start = f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="13" fill="{INK}">'
+    return "\n".join([start, f'<rect width="{WIDTH}" height="{top}" fill="white"/>', *parts, "</svg>", ""])
+
+
+def panel_title(row: Row) -> str:
+    """Return what stands above a panel."""
+    title = row.title.replace("the same", "1 KiB to one recipient")
+    return f"{title[0].upper()}{title[1:]}: messages a second"
+
+
+def bar(name: str, rate: float, length: float, top: int) -> list[str]:
+    """Return a bar and what stands beside it."""
+    colour = OWN if name in OURS else OTHER
+    label = f"smtpstate, {name}" if name in OURS else name
+    return [
+        f'<text x="{LEFT - 8}" y="{top + 16}" text-anchor="end">{escape(label)}</text>',
+        f'<rect x="{LEFT}" y="{top}" width="{length:.0f}" height="{BAR}" fill="{colour}"/>',
+        f'<text x="{LEFT + length + 6:.0f}" y="{top + 16}">{rate:,.0f}</text>',
     ]
-    for number, (name, rate) in enumerate(sorted(rates.items(), key=lambda item: -item[1])):
-        top = 32 + number * (BAR + GAP)
-        length = rate / most * (WIDTH - LEFT - 70)
-        colour = OWN if name in OURS else OTHER
-        label = f"smtpstate, {name}" if name in OURS else name
-        parts += [
-            f'<text x="{LEFT - 8}" y="{top + 16}" text-anchor="end">{escape(label)}</text>',
-            f'<rect x="{LEFT}" y="{top}" width="{length:.0f}" height="{BAR}" fill="{colour}"/>',
-            f'<text x="{LEFT + length + 6:.0f}" y="{top + 16}">{rate:,.0f}</text>',
-        ]
-    return "\n".join([*parts, "</svg>", ""])

@@ -20,7 +20,6 @@ class Work:
     binary: bool = False  #: line ends are not looked at
     path: str = ""  #: the message is this file
     connections: int = 1
-    debug: bool = False  #: with a trace
 
     def names(self) -> list[str]:
         """The recipients of each message."""
