@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from collections.abc import Generator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from leaks import Watch, watching
+
+
+if "CI" not in os.environ:  # there the profile of this name is loaded, which does the same and is not random
+    # How long it takes to think of examples, or to try one, says nothing of what is tested.
+    settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True, scope="session")

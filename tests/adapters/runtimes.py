@@ -24,7 +24,6 @@ import uvloop
 import smtpstate_anyio
 import smtpstate_asyncio
 import smtpstate_blocking
-import smtpstate_blocking._wire
 import smtpstate_trio
 from smtpstate._auth import Credentials
 from smtpstate._config import TargetConfig
