@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, settings
 
 from leaks import Watch, watching
 
-
 if "CI" not in os.environ:  # there the profile of this name is loaded, which does the same and is not random
     # How long it takes to think of examples, or to try one, says nothing of what is tested.
     settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
