@@ -328,7 +328,7 @@ def test_what_one_server_lacks_another_may_offer() -> None:
     delivery = Delivery(Envelope("a@x.example", [B]), EIGHT_BIT)
     playground.run(forwarding(delivery, TargetConfig(targets=[MX, MX2])))
     assert [outcome.status for outcome in delivery.outcomes] == [D]
-    assert [attempt.phase.value for attempt in delivery.attempts] == ["hello", "final"]
+    assert [attempt.phase.value for attempt in delivery.attempts] == ["mail", "final"]
     assert first.commands == ["EHLO [192.0.2.1]", "QUIT"]
 
 
