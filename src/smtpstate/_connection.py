@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from typing import TypeAlias, final
 
 from smtpstate._about_client import Xclient
+from smtpstate._answers import EVENTS, NO_EVENTS, POSITIVE, check_answer
 from smtpstate._capabilities import Capabilities
 from smtpstate._commands import (
     AuthAbort,
     AuthBegin,
     AuthResponse,
-    Bdat,
     Command,
     Content,
-    Data,
     Ehlo,
     EndOfContent,
     Helo,
     LastBdat,
     Lhlo,
-    Mail,
     Opening,
     Protocol,
     Rcpt,
@@ -32,52 +29,19 @@ from smtpstate._content import DataEncoder
 from smtpstate._errors import LocalProtocolError, RemoteProtocolError
 from smtpstate._events import (
     NEED_DATA,
-    Answered,
-    Authenticated,
-    Challenged,
-    ChunkAnswered,
     CommandAnswered,
     ConnectionEnded,
-    ContentWanted,
     Event,
-    Greeted,
     HelloAnswered,
     MessageAnswered,
     NeedData,
-    RecipientAnswered,
     RecipientDelivered,
-    SenderAnswered,
     ServiceClosing,
-    TlsReady,
 )
 from smtpstate._limits import Limits
 from smtpstate._machine import Machine, Row, State
 from smtpstate._replies import Reply
 from smtpstate._reply_parser import ReplyParser
-
-# command -> first digit of the reply -> event; CommandAnswered where there is no entry.
-_EVENTS: Mapping[type[Command], Mapping[int, type[Answered]]] = {
-    Opening: {2: Greeted, 4: Greeted, 5: Greeted},
-    StartTls: {2: TlsReady},
-    AuthBegin: {2: Authenticated, 3: Challenged},
-    AuthResponse: {2: Authenticated, 3: Challenged},
-    Mail: {2: SenderAnswered, 4: SenderAnswered, 5: SenderAnswered},
-    Rcpt: {2: RecipientAnswered, 4: RecipientAnswered, 5: RecipientAnswered},
-    Data: {3: ContentWanted},
-    Bdat: {2: ChunkAnswered, 4: ChunkAnswered, 5: ChunkAnswered},
-    LastBdat: {2: MessageAnswered, 4: MessageAnswered, 5: MessageAnswered},
-    EndOfContent: {2: MessageAnswered, 4: MessageAnswered, 5: MessageAnswered},
-}
-
-# The only 2xx and 3xx codes that these can be answered with; all others take any 2xx and no 3xx.
-_POSITIVE: Mapping[type[Command], frozenset[int]] = {
-    Opening: frozenset({220}),  # RFC 5321 §4.3.2
-    StartTls: frozenset({220}),  # RFC 3207 §4
-    Data: frozenset({354}),
-    AuthBegin: frozenset({235, 334}),  # RFC 4954 §6
-    AuthResponse: frozenset({235, 334}),
-    AuthAbort: frozenset({235, 334}),
-}
 
 _HELLOS = (Ehlo, Helo, Lhlo)
 _FINAL = (EndOfContent, LastBdat)
@@ -87,7 +51,6 @@ _IN_TRANSACTION = (State.MAIL, State.RCPT, State.CHUNKS, State.SPOILED)
 
 # What a reply of one kind of command needs beyond its place in the table.
 _WATCHED = frozenset({StartTls, AuthBegin, AuthResponse, AuthAbort, Xclient})
-_NO_EVENTS: Mapping[int, type[Answered]] = {}
 
 
 # A command that awaits its reply, its column and row of the table, its octets in the window
@@ -331,8 +294,8 @@ class Connection:
         if began < after:
             return self._unasked(reply)
         digit = reply.digit
-        if digit == 3 or (digit == 2 and kind in _POSITIVE):
-            _check_class(kind, reply)
+        if digit == 3 or (digit == 2 and kind in POSITIVE):
+            check_answer(kind, reply)
         if self._accepted and kind in _FINAL:
             return self._delivered(command, reply)
         self._pop(digit)
@@ -346,7 +309,7 @@ class Connection:
             self._accepted.clear()
         if kind in _WATCHED:
             self._watch(kind, reply)
-        event = _EVENTS.get(kind, _NO_EVENTS).get(digit, CommandAnswered)
+        event = EVENTS.get(kind, NO_EVENTS).get(digit, CommandAnswered)
         return event(reply, command)
 
     def _watch(self, kind: type[Command], reply: Reply) -> None:
@@ -406,13 +369,6 @@ class Connection:
         self._pop(reply.digit)
         self._failed(RemoteProtocolError("the message was refused before its end"))
         return MessageAnswered(reply, EndOfContent())
-
-
-def _check_class(kind: type[Command], reply: Reply) -> None:
-    """Refuse a 2xx or 3xx reply that the command cannot have."""
-    possible = _POSITIVE.get(kind)
-    if reply.code not in possible if possible is not None else reply.digit == 3:
-        raise RemoteProtocolError(f"{kind.verb} cannot be answered with {reply.code}", reply)
 
 
 def _injected() -> RemoteProtocolError:
