@@ -53,8 +53,6 @@ from smtpstate._errors import LocalProtocolError
 class State(Enum):
     """Where a connection stands."""
 
-    __hash__ = object.__hash__  # there is one of each, and the table is looked into for each command
-
     GREETING = "greeting"  #: nothing may be sent before the server has greeted (RFC 5321 §4.3.1)
     HELLO = "hello"  #: the client must introduce itself
     READY = "ready"  #: between transactions
