@@ -21,6 +21,7 @@ from smtpstate import (
     TransportError,
     forwarding,
 )
+from smtpstate._replay import _Recording
 from smtpstate._requests import Request
 from smtpstate.testing import Fault, ModelServer, ModelTls, Playground, Rule, on
 from smtpstate.trace import Failed, Received, Sent, Settled, TraceDiffers, as_json, replay
@@ -217,6 +218,13 @@ def test_a_trace_that_ends_early_is_said_to() -> None:
     for length in range(len(played.trace)):
         with pytest.raises(TraceDiffers, match="the trace has its end; now there is "):
             played.again(played.trace[:length])
+
+
+def test_the_first_difference_is_the_one_that_is_told() -> None:
+    recording = _Recording([])
+    for line in ("MAIL FROM:<>", "QUIT"):
+        with pytest.raises(TraceDiffers, match="now there is > MAIL FROM:<>"):
+            recording.compare(Sent(0.0, Phase.MAIL, line))
 
 
 def test_a_trace_that_goes_on_is_said_to() -> None:
