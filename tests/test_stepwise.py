@@ -328,6 +328,17 @@ def test_nothing_can_be_done_after_it_has_failed_to_begin() -> None:
         steps.name(B)
 
 
+def test_who_is_named_after_an_interrupted_message_is_no_part_of_it() -> None:
+    steps = Stage(playing={"faults": [Fault(4, None, kind=Receive)]}).begin(BOTH)
+    with pytest.raises(Abandoned):
+        steps.send()
+    steps.steps.interrupt()
+    assert statuses(steps) == [U, U]
+    assert is_lost(steps)
+    steps.leave()
+    assert statuses(steps) == [U, U, F]
+
+
 def test_after_an_interruption_nobody_is_believed_on_that_connection() -> None:
     stage = Stage(playing={"faults": [Fault(4, None, kind=Receive)]})
     steps = stage.begin(Envelope("a@x.example", [B]))

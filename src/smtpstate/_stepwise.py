@@ -232,6 +232,8 @@ class Stepwise:
             yield from attempt(_look(link), link, transaction, self._ending)
         fate = transaction.verdict or self._planned(link, index, recipient)
         if fate is not None:
+            if fate.status is Status.UNCERTAIN:  # not so of one who had not been named when the message left
+                fate = _fate(link, fate.reply)
             self.delivery.settle(index, fate)
             self._stepping = False
             return fate.reply
