@@ -12,7 +12,6 @@ from smtpstate._errors import LocalProtocolError
 from smtpstate._message import Message
 from smtpstate._stepwise import Stepwise
 from smtpstate_blocking._wire import Wire, drive
-from smtpstate_io._transactions import hang_up
 
 if TYPE_CHECKING:
     from smtpstate._message import Readable
@@ -86,7 +85,7 @@ class Transaction:
         self._left = True
         if self._busy:
             self._steps.interrupt()
-            hang_up(self._wire._channel)
+            self._wire.hang_up()
         self._steps.leave(self._wire.clock)
         return not self._busy
 

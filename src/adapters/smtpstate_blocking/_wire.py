@@ -124,6 +124,10 @@ class Wire:
         """Close the connection at once."""
         self._channel.close()
 
+    def hang_up(self) -> None:
+        """End the connection under somebody who still uses it, and is to close it."""
+        self._channel.hang_up()
+
     def _begin(self, request: Request) -> tuple[Iterator[Wait], float]:
         if isinstance(request, (Receive, Send, Handshake)):
             return self._channel.perform(request), request.deadline

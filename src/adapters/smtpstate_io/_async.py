@@ -105,6 +105,10 @@ class AsyncWire:
         self._waiter.forget()
         self._channel.close()
 
+    def hang_up(self) -> None:
+        """End the connection under somebody who still uses it, and is to close it."""
+        self._channel.hang_up()
+
     async def _finish(self, waits: Iterator[Wait], deadline: float) -> None:
         for wait in waits:  # each comes after a look that has found nothing to be done
             now = self.clock()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from ssl import SSLContext
 
 from smtpstate._errors import TlsFailed, TransportError
@@ -175,6 +176,12 @@ class Channel:
             pass  # nobody is left to hear it
         finally:
             sock.close()
+
+    def hang_up(self) -> None:
+        """End a connection that somebody still uses, who hears of it and closes it."""
+        if self._sock is not None:
+            with suppress(OSError):  # it has ended already
+                self._sock.shutdown(socket.SHUT_RDWR)
 
     def _receive(self) -> Iterator[Wait]:
         data = self.held()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar, final
 
 from smtpstate._delivery import Delivery
@@ -14,20 +12,12 @@ from smtpstate._errors import LocalProtocolError
 from smtpstate._message import Message
 from smtpstate._stepwise import Stepwise
 from smtpstate_io._async import AsyncWire, drive
-from smtpstate_io._channel import Channel
 
 if TYPE_CHECKING:
     from smtpstate._message import Readable
     from smtpstate._replies import Reply
 
 T = TypeVar("T")
-
-
-def hang_up(channel: Channel) -> None:
-    """End a connection that somebody still uses, who hears of it and closes it."""
-    if channel._sock is not None:
-        with suppress(OSError):  # it has ended already
-            channel._sock.shutdown(socket.SHUT_RDWR)
 
 
 @final
@@ -95,7 +85,7 @@ class AsyncTransaction:
         self._left = True
         if self._busy:
             self._steps.interrupt()
-            hang_up(self._wire._channel)
+            self._wire.hang_up()
         self._steps.leave(self._wire.clock)
         return not self._busy
 
