@@ -43,8 +43,9 @@ from smtpstate._machine import Machine, Row, State
 from smtpstate._replies import Reply
 from smtpstate._reply_parser import ReplyParser
 
-_HELLOS = (Ehlo, Helo, Lhlo)
-_FINAL = (EndOfContent, LastBdat)
+_HELLOS = frozenset({Ehlo, Helo, Lhlo})
+_FINAL = frozenset({EndOfContent, LastBdat})
+_NEVER_SENT = frozenset({Opening, TlsStarted})
 # Named once: a member of an enumeration is slow to come by, and these are asked for all the time.
 _CLOSED = State.CLOSED
 _IN_TRANSACTION = (State.MAIL, State.RCPT, State.CHUNKS, State.SPOILED)
@@ -81,7 +82,6 @@ class Connection:
         "_parser",
         "_pending",
         "_pipelining",
-        "_received",
         "outstanding",
         "outstanding_octets",
     )
@@ -96,7 +96,6 @@ class Connection:
         self._pending: deque[_Sent] = deque()
         self._accepted: deque[Rcpt] = deque()  # in LMTP, of the transaction whose replies are under way
         self._encoder = DataEncoder()
-        self._received = 0  # octets in all
         self._begins = 0  # how many of them came before the reply that is next
         self._challenges = 0  # of the SASL exchange under way
         self._ended = False  # the stream has
@@ -170,21 +169,26 @@ class Connection:
                 has changed then.
         """
         kind = command.kind
-        if kind is Opening or kind is TlsStarted:
+        if kind in _NEVER_SENT:
             raise LocalProtocolError(f"{command.verb} is nothing that can be sent")
-        if not self.may_pipeline:
+        pending = self._pending
+        if pending and not (self._pipelining and pending[-1][1].pipelines):
             raise self._too_early(command)
-        row = self._machine.row_for(kind)
-        for keyword in command.needs:
-            if keyword not in self.capabilities:
-                raise LocalProtocolError(f"cannot send {command}: the server does not offer {keyword}")
-        self._machine.advance(row)
-        if isinstance(command, Content):
+        if command.needs:
+            self._machine.row_for(kind)
+            for keyword in command.needs:
+                if keyword not in self._capabilities:
+                    raise LocalProtocolError(f"cannot send {command}: the server does not offer {keyword}")
+        row = self._machine.send(kind)
+        if kind is Content and isinstance(command, Content):
             return self._encoder.encode(command.chunk)
-        if isinstance(command, EndOfContent):
+        if kind is EndOfContent:
             return self._end(command, row)
         wire = bytes(command)
-        self._pend(command, kind, row, len(wire))
+        octets = len(wire)
+        pending.append((command, kind, row, octets, self._parser.received))
+        self.outstanding += 1
+        self.outstanding_octets += octets
         return wire
 
     def tls_started(self) -> None:
@@ -209,7 +213,7 @@ class Connection:
             return LocalProtocolError(refusal)
         return LocalProtocolError(f"{refusal}: the server does not offer PIPELINING")
 
-    def _end(self, command: EndOfContent, row: Row) -> bytes:
+    def _end(self, command: Command, row: Row) -> bytes:
         wire = self._encoder.finish()
         self._encoder = DataEncoder()
         if self._each_answered and not self._accepted:
@@ -220,7 +224,7 @@ class Connection:
         return wire
 
     def _pend(self, command: Command, kind: type[Command], row: Row, octets: int) -> None:
-        self._pending.append((command, kind, row, octets, self._received))
+        self._pending.append((command, kind, row, octets, self._parser.received))
         self.outstanding += 1
         self.outstanding_octets += octets
 
@@ -238,10 +242,7 @@ class Connection:
         if not data:
             self._ended = True
         elif self._machine.state is not _CLOSED:
-            if self._parser.unread > self._limits.unread:
-                raise LocalProtocolError("call next_event until it returns NEED_DATA before giving more")
             self._parser.feed(data)
-            self._received += len(data)
 
     def next_event(self) -> Event | NeedData:
         """Return the next thing that has fully happened, matched to its command.
@@ -256,17 +257,18 @@ class Connection:
         """
         if self._failure is not None:
             raise RemoteProtocolError(str(self._failure), self._failure.reply)
-        if self._machine.state is _CLOSED:
+        parser = self._parser
+        if parser.idle or self._machine.state is _CLOSED:
             return self._end_of_stream() if self._ended else NEED_DATA
         try:
-            reply = self._parser.next()
-            if reply is not None:
-                began, self._begins = self._begins, self._received - self._parser.unread
-                return self._match(reply, began)
+            reply = parser.next()
+            if reply is None:
+                return self._end_of_stream() if self._ended else NEED_DATA
+            began, self._begins = self._begins, parser.taken
+            return self._match(reply, began)
         except RemoteProtocolError as failure:
             self._failed(failure)
             raise
-        return self._end_of_stream() if self._ended else NEED_DATA
 
     def _failed(self, failure: RemoteProtocolError) -> RemoteProtocolError:
         self._failure = failure
@@ -286,31 +288,33 @@ class Connection:
         self.outstanding = self.outstanding_octets = 0
 
     def _match(self, reply: Reply, began: int) -> Event:
-        if reply.code == 421:
+        """Match a reply, of which the first octet came after so many others, with what it answers."""
+        code, pending = reply.code, self._pending
+        if code == 421:
             return self._closing(reply)
-        if not self._pending:
+        if not pending or began < pending[0][4]:
             return self._unasked(reply)
-        command, kind, _, _, after = self._pending[0]
-        if began < after:
-            return self._unasked(reply)
-        digit = reply.digit
+        command, kind, row, octets, _ = pending[0]
+        digit = code // 100
         if digit == 3 or (digit == 2 and kind in POSITIVE):
             check_answer(kind, reply)
         if self._accepted and kind in _FINAL:
             return self._delivered(command, reply)
-        self._pop(digit)
-        if kind in _HELLOS:
-            return self._introduced(command, reply)
+        pending.popleft()
+        self.outstanding -= 1
+        self.outstanding_octets -= octets
+        self._machine.answered(kind, row, digit, outstanding=bool(pending))
         if kind is Rcpt:
             # LMTP has a final reply for each of them; SMTP has one for all (RFC 2033 §4.2)
-            if digit == 2 and self._each_answered and isinstance(command, Rcpt):
+            if self._each_answered and digit == 2 and isinstance(command, Rcpt):
                 self._accepted.append(command)
+        elif kind in _HELLOS:
+            return self._introduced(command, reply)
+        elif kind in _WATCHED:
+            self._watch(kind, reply)
         elif self._accepted and self._machine.state in (State.READY, State.MAIL):
             self._accepted.clear()
-        if kind in _WATCHED:
-            self._watch(kind, reply)
-        event = EVENTS.get(kind, NO_EVENTS).get(digit, CommandAnswered)
-        return event(reply, command)
+        return EVENTS.get(kind, NO_EVENTS).get(digit, CommandAnswered)(reply, command)
 
     def _watch(self, kind: type[Command], reply: Reply) -> None:
         """Follow what else a reply changes."""
@@ -323,12 +327,12 @@ class Connection:
         else:
             self._count_challenges(kind, reply)
 
-    def _pop(self, digit: int) -> None:
+    def _pop(self, reply: Reply) -> None:
         """Take the oldest command as answered."""
         _, kind, row, octets, _ = self._pending.popleft()
         self.outstanding -= 1
         self.outstanding_octets -= octets
-        self._machine.answered(kind, row, digit, outstanding=bool(self._pending))
+        self._machine.answered(kind, row, reply.digit, outstanding=bool(self._pending))
 
     def _introduced(self, command: Command, reply: Reply) -> Event:
         offered = Capabilities()
@@ -341,7 +345,7 @@ class Connection:
     def _delivered(self, command: Command, reply: Reply) -> Event:
         recipient = self._accepted.popleft()
         if not self._accepted:
-            self._pop(reply.digit)
+            self._pop(reply)
         return RecipientDelivered(reply, command, recipient)
 
     def _closing(self, reply: Reply) -> Event:
@@ -366,7 +370,7 @@ class Connection:
             self._over()
             return MessageAnswered(reply, EndOfContent(), early=True)
         # Its end left meanwhile, and nobody knows whether that will be answered too.
-        self._pop(reply.digit)
+        self._pop(reply)
         self._failed(RemoteProtocolError("the message was refused before its end"))
         return MessageAnswered(reply, EndOfContent())
 

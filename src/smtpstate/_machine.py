@@ -65,6 +65,8 @@ class State(Enum):
     SPOILED = "spoiled"  #: the message was refused midway; the transaction must be abandoned
     CLOSED = "closed"  #: nothing more can be sent
 
+    _rows: Mapping[type[Command], Row]  # of the table: the look-up by a member is slow, and made all the time
+
 
 Row: TypeAlias = Mapping[int, State]
 
@@ -138,6 +140,8 @@ TRANSITIONS: Mapping[State, Mapping[type[Command], Row]] = {
     },
     State.CLOSED: {},
 }
+for _state, _its_rows in TRANSITIONS.items():
+    _state._rows = _its_rows
 
 # What the success of a command changes in what cannot be repeated (RFC 3207 §4.2, RFC 4954 §4).
 _EFFECTS: Mapping[type[Command], Callable[[set[type[Command]]], None]] = {
@@ -148,6 +152,8 @@ _EFFECTS: Mapping[type[Command], Callable[[set[type[Command]]], None]] = {
     Xclient: lambda spent: spent.discard(AuthBegin),
     TlsStarted: lambda spent: spent.discard(AuthBegin),
 }
+# The table alone does not say whether these are legal.
+_RESTRICTED = frozenset({Ehlo, Helo, Lhlo, StartTls, AuthBegin})
 
 
 @final
@@ -165,7 +171,9 @@ class Machine:
     def send(self, kind: type[Command]) -> Row:
         """Advance ``ahead`` and return the row under which a command is sent; raises as ``row_for``."""
         row = self.row_for(kind)
-        self.advance(row)
+        for state in row.values():
+            self.ahead = state
+            break
         return row
 
     def row_for(self, kind: type[Command]) -> Row:
@@ -174,28 +182,24 @@ class Machine:
         Raises:
             LocalProtocolError: the command is illegal here.
         """
-        row = TRANSITIONS[self.ahead].get(kind)
+        row = self.ahead._rows.get(kind)
         if row is None:
             raise LocalProtocolError(f"cannot send {kind.verb} in state {self.ahead.name}")
+        if kind not in _RESTRICTED:
+            return row
         if kind.protocol is not None and kind.protocol is not self._protocol:
             raise LocalProtocolError(f"cannot send {kind.verb} in {self._protocol.name}")
         if kind in self._spent:
             raise LocalProtocolError(f"cannot send {kind.verb} a second time")
         return row
 
-    def advance(self, row: Row) -> None:
-        """Advance ``ahead`` by a command that is sent under ``row``."""
-        for state in row.values():
-            self.ahead = state
-            break
-
     def answered(self, kind: type[Command], row: Row, digit: int, *, outstanding: bool) -> None:
         """Advance ``state`` by the reply to a command that was sent under ``row``."""
-        self.state = row.get(digit, self.state)
-        if digit == 2 and (effect := _EFFECTS.get(kind)) is not None:
-            effect(self._spent)
+        state = self.state = row.get(digit, self.state)
+        if digit == 2 and kind in _EFFECTS:
+            _EFFECTS[kind](self._spent)
         if not outstanding:
-            self.ahead = self.state
+            self.ahead = state
 
     def close(self) -> None:
         """Follow the one universal rule: after 421 or the end of the stream nothing is legal."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import final
 
-from smtpstate._errors import RemoteProtocolError
+from smtpstate._errors import LocalProtocolError, RemoteProtocolError
 from smtpstate._limits import Limits
 from smtpstate._replies import Reply
 
@@ -12,78 +14,136 @@ from smtpstate._replies import Reply
 _COMMON = 128  # octets
 _START = 5  # octets of a line that say whether it can be one: a code, and a blank or the line's end
 _MOST_KNOWN = 64  # lines
+# What nearly every reply begins with, as far as that has come; 334 has a limit of its own.
+_BEGINNING = re.compile(rb"[2-5][0-9]{0,2}")
+_BEGUN = re.compile(rb"(?!334)[2-5][0-9]{2}[ -]")
 
 
 @final
 class ReplyParser:
     """Cut a stream of octets into replies, in bounded memory (RFC 5321 §4.2, §4.5.3.1.5).
 
-    It remembers how far it has searched, so that octets which arrive one by
-    one cost no more than octets which arrive together.
+    Whole lines are cut apart together, and each octet is searched for the end
+    of a line once, so that octets which arrive one by one cost no more than
+    octets which arrive together.
     """
 
-    __slots__ = ("_buffer", "_code", "_fits", "_known", "_limits", "_lines", "_searched", "_size")
+    __slots__ = (
+        "_buffer",
+        "_code",
+        "_failure",
+        "_fits",
+        "_known",
+        "_limits",
+        "_lines",
+        "_most_unread",
+        "_short",
+        "_size",
+        "_whole",
+        "idle",
+        "received",
+        "taken",
+    )
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._most_unread = limits.unread
+        self._short = min(limits.reply_line, limits.reply) - 1  # a line that can still have its end
         self._buffer = bytearray()
-        self._searched = 0
-        self._fits = -1  # octets up to which the line under way needs no further look while it has no end
+        self._whole: Iterator[bytes] = iter(())  # lines that have come, without their LF
+        self._fits = 0  # octets up to which a line without its end needs no further look
         self._code: bytes = b""  # of the reply under way
         self._lines: list[bytes] = []
         self._size = 0  # octets of the reply under way
+        self._failure: RemoteProtocolError | None = None  # after which nothing is believed
         self._known: dict[bytes, Reply] = {}  # replies of one line that have been met before
+        self.received: int = 0  #: octets in all
+        self.taken: int = 0  #: octets of all lines that have been looked at
+        self.idle: bool = True  #: nothing has come since ``next`` returned None that it must look at
 
     def feed(self, data: bytes) -> None:
-        """Take in octets from the server."""
+        """Take in octets from the server.
+
+        Raises:
+            LocalProtocolError: much was given before, and is not taken out yet.
+        """
+        if self.received - self.taken > self._most_unread:
+            raise LocalProtocolError("call next_event until it returns NEED_DATA before giving more")
+        self.received += len(data)
         self._buffer += data
+        if self.idle and (b"\n" in data or len(self._buffer) > self._fits):
+            self.idle = not self._lines and _BEGINNING.fullmatch(self._buffer) is not None
 
     @property
     def unread(self) -> int:
         """Octets that have come and are not yet looked at as a line."""
-        return len(self._buffer)
+        return self.received - self.taken
 
     @property
     def holds_octets(self) -> bool:
         """Whether octets have come that belong to no reply returned so far."""
-        return bool(self._buffer or self._lines)
+        return bool(self.received > self.taken or self._lines)
 
     def next(self) -> Reply | None:
         """Return the next whole reply, or None until more octets come.
 
         Raises:
             RemoteProtocolError: the octets cannot become a reply, or not
-                within the limits; raised as soon as that is certain.
+                within the limits; raised as soon as that is certain, and by
+                every further call.
         """
+        if self._failure is not None:
+            raise RemoteProtocolError(str(self._failure))
+        try:
+            while not self.idle:
+                for line in self._whole:
+                    self.taken += len(line) + 1
+                    reply = self._known.get(line) if not self._lines else None
+                    if reply is None:
+                        reply = self._read(line)
+                    if reply is not None:
+                        self.idle = self.taken == self.received
+                        return reply
+                self._find_lines()
+        except RemoteProtocolError as failure:
+            self._failure = failure
+            raise
+        return None
+
+    def _find_lines(self) -> None:
+        """Cut off all lines that have come whole; where there are none, look at what there is of one."""
         buffer = self._buffer
-        while True:
-            end = buffer.find(b"\n", self._searched) + 1
-            if not end:
-                self._searched = len(buffer)
-                if len(buffer) > self._fits and (buffer or self._lines):
-                    # The line end is still to come, and the shortest line is a code and its end.
-                    most = self._check(buffer, max(len(buffer) + 1, 4))
-                    self._fits = most - 1 if len(buffer) >= _START else -1
-                return None
-            line = bytes(buffer[:end])
-            alone = not self._lines
-            if alone and line in self._known:  # checked before
-                del buffer[:end]
-                self._searched, self._fits = 0, -1
-                return self._known[line]
-            self._check(line, len(line))
-            del buffer[:end]
-            self._searched, self._fits = 0, -1
-            self._size += end
-            text = line[:-2] if line.endswith(b"\r\n") else line[:-1]
-            self._lines.append(text[4:])
-            if text[3:4] != b"-":
-                reply = Reply(int(text[:3]), tuple(self._lines))
-                self._code, self._lines, self._size = b"", [], 0
-                if alone and end <= _COMMON and len(self._known) < _MOST_KNOWN:
-                    self._known[line] = reply
-                return reply
+        end = buffer.rfind(b"\n")
+        if end >= 0:
+            self._whole = iter(bytes(buffer[:end]).split(b"\n"))
+            del buffer[: end + 1]
+            return
+        self.idle = True
+        self._fits = 0
+        if not self._lines and len(buffer) < self._short and _BEGUN.match(buffer):
+            self._fits = self._short
+        elif buffer or self._lines:
+            # The line end is still to come, and the shortest line is a code and its end.
+            most = self._check(buffer, max(len(buffer) + 1, 4))
+            if len(buffer) >= _START:
+                self._fits = most - 1
+
+    def _read(self, line: bytes) -> Reply | None:
+        """Take a line without its LF, and return the reply that it ends, if it ends one."""
+        size = len(line) + 1
+        self._check(line + b"\n", size)
+        self._size += size
+        text = line.removesuffix(b"\r")
+        self._lines.append(text[4:])
+        if text[3:4] == b"-":
             self._code = text[:3]
+            return None
+        alone = len(self._lines) == 1
+        reply = Reply(int(text[:3]), tuple(self._lines))
+        self._code, self._lines, self._size, self._fits = b"", [], 0, 0
+        if alone and size <= _COMMON and len(self._known) < _MOST_KNOWN:
+            self._known[line] = reply
+        return reply
 
     def _check(self, line: bytes | bytearray, size: int) -> int:
         """Refuse a line, or the part of one that has come, that no reply can contain.
