@@ -55,7 +55,8 @@ class Told:
         plan = Plan(Reader(self.delivery.message), "a@x.example", recipients=list(recipients))
         self.transaction = Transaction(self.link, self.delivery, plan)
         self.delivery.under_way(self.transaction.if_stopped_now)
-        self.commands: list[Command] = [command for command, _ in self.transaction.envelope()]
+        opening = [command for command, _ in self.transaction.opening()]
+        self.commands: list[Command] = [*opening, *self.transaction.recipients()]
 
     def envelope(self, *codes: int, text: str = "") -> Told:
         """Let MAIL and then each recipient be answered."""
@@ -107,11 +108,11 @@ def test_the_envelope_is_mail_and_each_recipient() -> None:
 
 def test_no_further_recipient_is_named_once_the_sender_is_refused() -> None:
     told = Told()
-    lines = told.transaction.envelope()
-    assert isinstance(next(lines)[0], Mail)
-    assert isinstance(next(lines)[0], Rcpt)
+    lines = told.transaction.recipients()
+    assert next(lines) == Rcpt(NAMES[0])
     told.envelope(550)
     assert list(lines) == []
+    assert told.transaction.all_named
 
 
 def test_a_transaction_left_open_is_abandoned_first_and_rset_cannot_be_refused() -> None:
@@ -122,7 +123,7 @@ def test_a_transaction_left_open_is_abandoned_first_and_rset_cannot_be_refused()
         told.link.conn.send(said)
         told.link.conn.receive_data(b"250 ok\r\n")
         told.link.conn.next_event()
-    command, listener = next(told.transaction.envelope())
+    command, listener = next(told.transaction.opening())
     assert command == Rset()
     listener(CommandAnswered(reply(250), Rset()))
     with pytest.raises(RemoteProtocolError, match="RSET"):

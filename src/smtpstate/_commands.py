@@ -184,6 +184,9 @@ class Mail(Command):
         """See ``Command.may_be_long``."""
         return bool(self.parameters) or len(self.reverse_path) > _SHORT
 
+    def __bytes__(self) -> bytes:
+        return f"{self.__str__()}\r\n".encode()
+
     def __str__(self) -> str:
         line = f"MAIL FROM:<{self.reverse_path}>"
         return with_parameters(line, self.parameters) if self.parameters else line
@@ -216,7 +219,7 @@ class Rcpt(Command):
 
     def __bytes__(self) -> bytes:
         if self.parameters:
-            return f"{self}\r\n".encode()
+            return f"{self.__str__()}\r\n".encode()
         return f"RCPT TO:<{self.recipient}>\r\n".encode()  # there may be many thousands
 
     def __str__(self) -> str:

@@ -12,6 +12,7 @@ from smtpstate._commands import (
     AuthAbort,
     AuthBegin,
     AuthResponse,
+    Bdat,
     Command,
     Content,
     Ehlo,
@@ -45,6 +46,7 @@ from smtpstate._reply_parser import ReplyParser
 
 _HELLOS = frozenset({Ehlo, Helo, Lhlo})
 _FINAL = frozenset({EndOfContent, LastBdat})
+_ENCODED = frozenset({Content, EndOfContent})
 _NEVER_SENT = frozenset({Opening, TlsStarted})
 # Named once: a member of an enumeration is slow to come by, and these are asked for all the time.
 _CLOSED = State.CLOSED
@@ -168,7 +170,9 @@ class Connection:
                 reply, or needs something that the server does not offer. Nothing
                 has changed then.
         """
-        kind = command.kind
+        kind = type(command)
+        if kind is Bdat:
+            kind = command.kind
         if kind in _NEVER_SENT:
             raise LocalProtocolError(f"{command.verb} is nothing that can be sent")
         pending = self._pending
@@ -180,10 +184,8 @@ class Connection:
                 if keyword not in self._capabilities:
                     raise LocalProtocolError(f"cannot send {command}: the server does not offer {keyword}")
         row = self._machine.send(kind)
-        if kind is Content and isinstance(command, Content):
-            return self._encoder.encode(command.chunk)
-        if kind is EndOfContent:
-            return self._end(command, row)
+        if kind in _ENCODED:
+            return self._encode(command, row)
         wire = bytes(command)
         octets = len(wire)
         pending.append((command, kind, row, octets, self._parser.received))
@@ -213,7 +215,10 @@ class Connection:
             return LocalProtocolError(refusal)
         return LocalProtocolError(f"{refusal}: the server does not offer PIPELINING")
 
-    def _end(self, command: Command, row: Row) -> bytes:
+    def _encode(self, command: Command, row: Row) -> bytes:
+        """Write the message, or its end, as DATA wants it."""
+        if isinstance(command, Content):
+            return self._encoder.encode(command.chunk)
         wire = self._encoder.finish()
         self._encoder = DataEncoder()
         if self._each_answered and not self._accepted:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smtpstate._commands import Bdat, Content, Data, EndOfContent
+from smtpstate._commands import Bdat, Command, Content, Data, EndOfContent
 from smtpstate._content import LineEnds
 from smtpstate._events import Answered
 from smtpstate._link import Link
@@ -61,19 +61,29 @@ def send_message(link: Link, transaction: Transaction, plan: Plan) -> Steps[None
 def name_recipients(link: Link, transaction: Transaction) -> Steps[None]:
     """Say MAIL and RCPT, through a window of unanswered octets (RFC 2920 §3.1)."""
     link.phase = Phase.MAIL
-    envelope = transaction.envelope()
+    for command, listener in transaction.opening():
+        yield from make_room_for(link, command)
+        link.submit(command, listener)
+    link.phase = Phase.RCPT
+    commands, hear = transaction.recipients(), transaction.hear_recipient
     while True:
         # Room first: what to say next depends on the answers heard until then.
         if not link.has_room():
             yield from link.make_room()
-        line = next(envelope, None)
-        if line is None:
+        if transaction.all_named:
             return
-        command, listener = line
-        if command.may_be_long:
-            yield from link.make_room(len(bytes(command)))
-        link.submit(command, listener)
-        link.phase = Phase.RCPT
+        long = link.submit_short(commands, hear)
+        if long is not None:
+            yield from make_room_for(link, long)
+            link.submit(long, hear)
+
+
+def make_room_for(link: Link, command: Command) -> Steps[None]:
+    """Wait until there is room for a command."""
+    if not link.has_room():
+        yield from link.make_room()
+    if command.may_be_long:
+        yield from link.make_room(len(bytes(command)))
 
 
 def settle(link: Link) -> Steps[None]:

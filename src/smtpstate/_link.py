@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, final
 
 from smtpstate._commands import Bdat, Command, EndOfContent, Protocol
@@ -157,9 +157,7 @@ class Link:
 
     def deadline(self, timeout: float) -> float:
         """Return the deadline of something that begins now and may take ``timeout`` seconds."""
-        return self._capped(self._clock() + timeout)
-
-    def _capped(self, deadline: float) -> float:
+        deadline = self._clock() + timeout
         return deadline if self._cap is None else min(deadline, self._cap)
 
     def _reply_deadline(self, timeout: float | None) -> float:
@@ -169,7 +167,8 @@ class Link:
             due = self.conn.due
             final = isinstance(due, EndOfContent) or (isinstance(due, Bdat) and due.last)
             timeout = self._timeouts.submission if final else self._timeouts.command
-        return self._capped(self._since + timeout)
+        deadline = self._since + timeout
+        return deadline if self._cap is None else min(deadline, self._cap)
 
     def reuse(self, ends: float | None) -> None:
         """Begin another delivery, all of which ends at ``ends``, on a connection that was idle."""
@@ -260,6 +259,26 @@ class Link:
         if self._trace is not None:  # or the line would be made for nobody
             self.trace(Sent, str(command))
 
+    def submit_short(self, commands: Iterator[Command], listener: Listener) -> Command | None:
+        """Put commands that have answers into the next flight, at least one, as long as there is room.
+
+        Returns the command that was next and may be too long for the room that there is.
+        """
+        conn, out, listeners = self.conn, self._out, self._listeners
+        most = self._window - _RESERVE if self.pipelines else 0
+        for command in commands:
+            if command.may_be_long:
+                return command
+            wire = conn.send(command)
+            out.append(wire)
+            listeners.append(listener)
+            self.submitted += len(wire)
+            if self._trace is not None:
+                self.trace(Sent, str(command))
+            if conn.outstanding_octets > most:
+                break
+        return None
+
     def make_room(self, octets: int = _RESERVE) -> Steps[None]:
         """Wait until ``octets`` more may leave."""
         if self.has_room(octets):
@@ -280,15 +299,17 @@ class Link:
         """
         if not self._out:
             return
-        if self.overdue:
+        cap, deadline = self._cap, self._clock()
+        if cap is not None and deadline >= cap:
             # What is not sent yet is certain not to be delivered.
             yield from self._hear_last_words()
             raise DeadlinePassed("the deadline passed")
+        deadline += timeout or self._timeouts.command
         data = b"".join(self._out)
         self._out.clear()
         self.requested = self.submitted
         try:
-            yield from Send(data, self.deadline(timeout or self._timeouts.command), heed)
+            yield from Send(data, deadline if cap is None else min(deadline, cap), heed)
         except SendInterrupted:
             self._since = self._clock()
             yield from self.hear()  # sending is over, and this says why
@@ -342,21 +363,34 @@ class Link:
 
     def _dispatch(self) -> bool:
         """Tell the listeners all that has happened, and return whether anything has."""
-        next_event = self._next_masked_event if self.secrets else self.conn.next_event
-        heard = False
+        conn, listeners = self.conn, self._listeners
+        next_event = self._next_masked_event if self.secrets else conn.next_event
+        heard = self.heard
         while (event := next_event()) is not NEED_DATA:
-            heard = True
-            if isinstance(event, Answered):
-                self._tell(event)
-            elif isinstance(event, ServiceClosing):
-                self.trace(Received, event.reply)
-                raise Closing(event)
-            else:
-                assert isinstance(event, ConnectionEnded)
-                raise TransportError("the server closed the connection")
-        if heard:
-            self._since = self._clock()
-        return heard
+            if not isinstance(event, Answered):
+                raise self._ended_by(event)
+            self.heard += 1
+            if self._trace is not None:
+                self.trace(Received, masked(event.reply, self.secrets) if self.secrets else event.reply)
+            if isinstance(event, MessageAnswered) and event.early:
+                assert self.listen_early is not None
+                self.listen_early(event)
+                continue
+            listener = listeners[0]
+            if conn.outstanding < len(listeners):  # not so between LMTP's final replies
+                listeners.popleft()
+            listener(event)
+        if self.heard == heard:
+            return False
+        self._since = self._clock()
+        return True
+
+    def _ended_by(self, event: Event | NeedData) -> Exception:
+        if isinstance(event, ServiceClosing):
+            self.trace(Received, event.reply)
+            return Closing(event)
+        assert isinstance(event, ConnectionEnded)
+        return TransportError("the server closed the connection")
 
     def _next_masked_event(self) -> Event | NeedData:
         try:
@@ -366,20 +400,6 @@ class Link:
                 raise
             raise RemoteProtocolError(str(error), masked(error.reply, self.secrets)) from None
         return masked_event(event, self.secrets)
-
-    def _tell(self, event: Answered) -> None:
-        self.heard += 1
-        if self._trace is not None:
-            self.trace(Received, masked(event.reply, self.secrets) if self.secrets else event.reply)
-        if isinstance(event, MessageAnswered) and event.early:
-            assert self.listen_early is not None
-            self.listen_early(event)
-            return
-        listeners = self._listeners
-        listener = listeners[0]
-        if self.conn.outstanding < len(listeners):  # not so between LMTP's final replies
-            listeners.popleft()
-        listener(event)
 
     def failed(self, error: Exception) -> None:
         """Give the connection up."""

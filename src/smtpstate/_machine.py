@@ -170,7 +170,9 @@ class Machine:
 
     def send(self, kind: type[Command]) -> Row:
         """Advance ``ahead`` and return the row under which a command is sent; raises as ``row_for``."""
-        row = self.row_for(kind)
+        row = self.ahead._rows.get(kind)
+        if row is None or kind in _RESTRICTED:
+            row = self.row_for(kind)
         for state in row.values():
             self.ahead = state
             break

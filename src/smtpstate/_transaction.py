@@ -84,22 +84,28 @@ class Transaction:
 
     # What is said.
 
-    def envelope(self) -> Iterator[tuple[Command, Listener]]:
-        """Yield MAIL and each RCPT, no further than makes sense by what is known at each step."""
+    def opening(self) -> Iterator[tuple[Command, Listener]]:
+        """Yield what comes before the recipients: MAIL, and RSET where something was left unfinished."""
         conn = self._link.conn
         # A BDAT that fails leaves a transaction behind (RFC 3030 §2). Where the one before is not
         # answered yet, RSET must go ahead of the answer: some server could take these recipients
         # for the message before, and its sender for theirs.
         if conn.in_transaction or (self._link.chunks and conn.outstanding):
             yield Rset(), _hear_reset
-        plan = self._plan
-        yield Mail(plan.sender, plan.parameters), self.hear_sender
-        hear = self.hear_recipient
-        for _, address, parameters in plan.recipients:
+        yield Mail(self._plan.sender, self._plan.parameters), self.hear_sender
+
+    def recipients(self) -> Iterator[Command]:
+        """Yield each RCPT, no further than makes sense by what is known at each step."""
+        for _, address, parameters in self._plan.recipients:
             if self.refused:
                 return
             self._asked += 1
-            yield Rcpt(address, parameters), hear
+            yield Rcpt(address, parameters)
+
+    @property
+    def all_named(self) -> bool:
+        """Whether no further recipient is to be named."""
+        return self.refused or self._asked == len(self._plan.recipients)
 
     def join(self) -> Command:
         """Let the recipient that was planned last join, and return what names it."""
@@ -194,12 +200,12 @@ class Transaction:
 
     def hear_sender(self, event: Answered) -> None:
         """Take MAIL's answer."""
-        self._mail = event.reply
+        reply = self._mail = event.reply
         if self.ends is not None:
             self._link.ends_at(self.ends)  # all before it are answered
-        self.refused = event.reply.digit != 2
+        self.refused = reply.digit != 2
         if self.refused:
-            self._settle_all(_said(event.reply), event.reply, Phase.MAIL)
+            self._settle_all(_said(reply), reply, Phase.MAIL)
 
     def hear_recipient(self, event: Answered) -> None:
         """Take an RCPT's answer; they come in the order of the recipients."""
