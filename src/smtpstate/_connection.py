@@ -83,9 +83,11 @@ class Connection:
         "_machine",
         "_parser",
         "_pending",
-        "_pipelining",
+        "chunking",
+        "limited",
         "outstanding",
         "outstanding_octets",
+        "pipelining",
     )
 
     def __init__(
@@ -103,7 +105,9 @@ class Connection:
         self._ended = False  # the stream has
         self._failure: RemoteProtocolError | None = None
         self._capabilities = Capabilities()
-        self._pipelining = False
+        self.pipelining: bool = False  #: the server offers PIPELINING (RFC 2920)
+        self.chunking: bool = False  #: it offers CHUNKING (RFC 3030)
+        self.limited: bool = False  #: it tells its limits (RFC 9422)
         self.outstanding: int = 0  #: how many commands await a reply; the greeting counts as one
         self.outstanding_octets: int = 0  #: of commands that are not yet answered
         self._pend(Opening(), Opening, self._machine.send(Opening), 0)
@@ -128,7 +132,9 @@ class Connection:
     @capabilities.setter
     def capabilities(self, capabilities: Capabilities) -> None:
         self._capabilities = capabilities
-        self._pipelining = "PIPELINING" in capabilities
+        self.pipelining = "PIPELINING" in capabilities
+        self.chunking = "CHUNKING" in capabilities
+        self.limited = "LIMITS" in capabilities
 
     @property
     def accepts_content(self) -> bool:
@@ -143,7 +149,7 @@ class Connection:
     @property
     def may_pipeline(self) -> bool:
         """Whether a command may follow those that are not answered yet."""
-        return not self._pending or (self._pipelining and self._pending[-1][1].pipelines)
+        return not self._pending or (self.pipelining and self._pending[-1][1].pipelines)
 
     @property
     def in_transaction(self) -> bool:
@@ -159,6 +165,11 @@ class Connection:
     def holds_octets(self) -> bool:
         """Whether octets have come that no event has told of yet."""
         return self._parser.holds_octets
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether it is open, and nothing is under way in either direction."""
+        return not (self._pending or self._parser.holds_octets or self._machine.state is _CLOSED)
 
     # What is sent.
 
@@ -176,7 +187,7 @@ class Connection:
         if kind in _NEVER_SENT:
             raise LocalProtocolError(f"{command.verb} is nothing that can be sent")
         pending = self._pending
-        if pending and not (self._pipelining and pending[-1][1].pipelines):
+        if pending and not (self.pipelining and pending[-1][1].pipelines):
             raise self._too_early(command)
         if command.needs:
             self._machine.row_for(kind)

@@ -25,7 +25,8 @@ def exchange(link: Link, transaction: Transaction, plan: Plan) -> Steps[None]:
         NotSevenBit: the message turned out to be what the server cannot take.
         Exception: whatever the caller's source raises.
     """
-    yield from begin(link, transaction, plan)
+    yield from name_recipients(link, transaction)
+    yield from send_message(link, transaction, plan)
     yield from conclude(link, transaction)
 
 
@@ -46,16 +47,14 @@ def conclude(link: Link, transaction: Transaction) -> Steps[None]:
 
 def send_message(link: Link, transaction: Transaction, plan: Plan) -> Steps[None]:
     """Send the message in the way that takes the fewest turns."""
-    chunks, pipelines = link.chunks, link.pipelines
-    chunk = small_chunk(link, plan) if chunks and pipelines else None
-    if chunk is not None:
-        yield from send_at_once(link, transaction, plan.reader, chunk)
-    elif plan.binary or (chunks and not pipelines):
-        yield from settle(link)
-        if transaction.has_recipients:
-            yield from send_chunks(link, transaction, plan)
-    else:
-        yield from send_data(link, transaction, plan.reader)
+    if link.chunks:
+        if link.pipelines:
+            chunk = small_chunk(link, plan)
+            if chunk is not None:
+                return send_at_once(link, transaction, plan.reader, chunk)
+        if plan.binary or not link.pipelines:
+            return send_chunks(link, transaction, plan)
+    return send_data(link, transaction, plan.reader)
 
 
 def name_recipients(link: Link, transaction: Transaction) -> Steps[None]:
@@ -128,6 +127,9 @@ def send_at_once(link: Link, transaction: Transaction, reader: Reader, chunk: Bd
 
 def send_chunks(link: Link, transaction: Transaction, plan: Plan) -> Steps[None]:
     """Send the message as chunks, a few of them unanswered; the last one stays in the flight."""
+    yield from settle(link)
+    if not transaction.has_recipients:
+        return
     link.phase = Phase.CONTENT
     transaction.content_follows()
     lines = None if plan.binary else LineEnds()

@@ -194,12 +194,12 @@ class Link:
     @property
     def pipelines(self) -> bool:
         """Whether commands may leave in groups (RFC 2920)."""
-        return self.pipelining and self.offers("PIPELINING")
+        return self.pipelining and self.conn.pipelining
 
     @property
     def chunks(self) -> bool:
         """Whether the message may be sent by BDAT (RFC 3030)."""
-        return self.chunking and self.offers("CHUNKING")
+        return self.chunking and self.conn.chunking
 
     @property
     def may_send_chunk(self) -> bool:
@@ -218,8 +218,7 @@ class Link:
     @property
     def usable(self) -> bool:
         """Whether the connection is in step, with nothing under way: it may carry another message."""
-        conn = self.conn
-        return not (self.broken or conn.closed or conn.outstanding or conn.holds_octets or self._out)
+        return not (self.broken or self._out) and self.conn.at_rest
 
     @property
     def takes_more(self) -> bool:
@@ -231,6 +230,8 @@ class Link:
         """Whether it has carried as many messages as we give to one connection, or the server takes."""
         if self.exhausted or (self._most_messages is not None and self.transactions >= self._most_messages):
             return True
+        if not self.conn.limited:
+            return False
         most = self.conn.capabilities.limit("MAILMAX")
         return most is not None and self.transactions >= most
 

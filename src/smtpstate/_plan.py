@@ -189,7 +189,11 @@ def _body(link: Link, plan: Plan) -> Steps[Reply | None]:
     if mime is not None:
         utf8, eight_bit = link.offers("SMTPUTF8"), link.offers("8BITMIME")
         plan.reader = plan.reader.rewritten(_mime_form(mime, utf8=utf8, eight_bit=eight_bit))
-    start = yield from _start(plan.reader)
+    start = plan.reader.whole
+    if start is not None:
+        plan.reader.check_whole()
+    else:
+        start = yield from _start(plan.reader)
     return _body_parameters(link, plan, start)
 
 
@@ -239,18 +243,23 @@ def _body_parameters(link: Link, plan: Plan, start: bytes | None) -> Reply | Non
 
     ``start`` is what of the message is at hand, None if nothing is.
     """
+    reader = plan.reader
+    message, whole = reader.message, None if start is None else reader.whole
     if link.offers("SIZE"):
-        size = plan.reader.message.size if start is None else plan.reader.size
+        size = message.size if start is None else reader.size
         if (reply := _too_large(link, size)) is not None:
             return reply
         if size is not None:
             plan.parameters += (("SIZE", str(size)),)
-    if _needs_utf8(plan.reader, start):
+    if _needs_utf8(reader, start):
         if not link.offers("SMTPUTF8"):
             return _NO_UTF8_HEADER
         plan.parameters += (("SMTPUTF8", None),)
-    if plan.reader.message.line_ends != "binary":
-        return _eight_bit(link, plan, None if start is None else plan.reader.whole)
+    if message.line_ends != "binary":
+        if whole is not None and message.eight_bit is not True and whole.isascii():
+            reader.refuse_eight_bit(False)
+            return None
+        return _eight_bit(link, plan, whole)
     if not (link.chunking and link.offers("CHUNKING") and link.offers("BINARYMIME")):
         return _NO_BINARY
     plan.binary = True
@@ -268,7 +277,7 @@ def _too_large(link: Link, size: int | None) -> Reply | None:
 def _needs_utf8(reader: Reader, start: bytes | None) -> bool:
     if reader.message.utf8 is not None:
         return reader.message.utf8
-    return start is not None and _header_is_utf8(start)
+    return start is not None and not start.isascii() and _header_is_utf8(start)
 
 
 def _eight_bit(link: Link, plan: Plan, whole: bytes | None) -> Reply | None:
@@ -313,9 +322,7 @@ def _mime_form(message: MimeMessage, *, utf8: bool, eight_bit: bool) -> bytes:
 
 
 def _header_is_utf8(start: bytes) -> bool:
-    """Return whether the header holds UTF-8 beyond ASCII (RFC 6532 §3.2); other octets are merely 8bit."""
-    if start.isascii():
-        return False
+    """Return whether the header of a message beyond ASCII holds UTF-8 (RFC 6532 §3.2); other octets are merely 8bit."""
     end = _HEADER_END.search(start)
     header = start[: end.start()] if end else start
     if b":" not in (header.splitlines() or [b""])[0]:

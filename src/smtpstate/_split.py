@@ -14,6 +14,8 @@ def next_batch(link: Link, envelope: Envelope, waiting: list[int]) -> tuple[list
     session (RFC 9422 §4): where it has room for nobody any more, it is marked as
     exhausted, and everybody waits.
     """
+    if not link.conn.limited:
+        return waiting, []
     most = link.conn.capabilities.limit("RCPTMAX")
     most_domains = link.conn.capabilities.limit("RCPTDOMAINMAX")
     if (most is None or len(waiting) <= most) and most_domains is None:
