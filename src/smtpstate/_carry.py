@@ -81,9 +81,7 @@ def carry(
     much one carries, or since a connection that had been idle was dead.
     """
     waiting = recipients
-    while waiting and link.usable:
-        if link.spent:
-            return waiting
+    while True:
         reader = delivery.reader()
         if reader is None:
             _settle(delivery, waiting, link, _UNREADABLE)
@@ -93,10 +91,13 @@ def carry(
             return waiting
         again = yield from transact(delivery, batch, reader, link, ending, config)
         waiting = again + later
-    if waiting and not link.stale:
-        settle_waiting(delivery, waiting, link, ending)
-        return []
-    return waiting
+        if not waiting or link.stale:
+            return waiting
+        if not link.usable:
+            settle_waiting(delivery, waiting, link, ending)
+            return []
+        if link.spent:
+            return waiting
 
 
 def settle_waiting(delivery: Delivery, waiting: list[int], link: Link, ending: Ending) -> None:

@@ -12,6 +12,7 @@ from typing import ClassVar, final
 from smtpstate._addresses import checked_address
 from smtpstate._errors import LocalProtocolError
 from smtpstate._parameters import Parameters, check_parameters, offers_needed, with_parameters
+from smtpstate._slots import setter
 from smtpstate._text import checked_line
 
 _WORD = re.compile(r"[\x21-\x7e]+")
@@ -198,19 +199,20 @@ class Mail(Command):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Rcpt(Command):
     """Name one recipient (RFC 5321 §4.1.1.3)."""
 
     recipient: str  #: without angle brackets
-    parameters: Parameters = ()
+    parameters: Parameters
     verb: ClassVar[str] = "RCPT"
     pipelines: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        checked_address(self.recipient, "the recipient")
-        if self.parameters:
-            check_parameters(self.parameters)
+    def __init__(self, recipient: str, parameters: Parameters = ()) -> None:
+        _set_recipient(self, checked_address(recipient, "the recipient"))
+        _set_parameters(self, parameters)
+        if parameters:
+            check_parameters(parameters)
 
     @property
     def may_be_long(self) -> bool:
@@ -230,6 +232,10 @@ class Rcpt(Command):
     def needs(self) -> tuple[str, ...]:
         """See ``Command.needs``."""
         return offers_needed(self.parameters) if self.parameters else ()
+
+
+_set_recipient = setter(Rcpt, "recipient")
+_set_parameters = setter(Rcpt, "parameters")
 
 
 @final

@@ -268,13 +268,16 @@ class Courier:
     ) -> Steps[Link | None]:
         """Return the connection of the delivery before, if it leads there, may be shared, and is alive."""
         link = self._link
-        if link is None or link.endpoint != endpoint or not self.suits(delivery, clock()):
+        if link is None or not (link.endpoint is endpoint or link.endpoint == endpoint):
+            return None
+        if not self.suits(delivery, clock()):
             return None
         try:
-            yield from link.glance()
+            spoken = yield from link.glance()
         except (TransportError, RemoteProtocolError, Closing) as failure:
             link.failed(failure)
-        if not link.usable:  # the server has said something, or the beginning of it
+            return None
+        if spoken:  # something that nobody asked for, or the beginning of it
             return None
         link.reuse(ends)
         return link

@@ -61,7 +61,8 @@ def name_recipients(link: Link, transaction: Transaction) -> Steps[None]:
     """Say MAIL and RCPT, through a window of unanswered octets (RFC 2920 §3.1)."""
     link.phase = Phase.MAIL
     for command, listener in transaction.opening():
-        yield from make_room_for(link, command)
+        if command.may_be_long or not link.has_room():
+            yield from make_room_for(link, command)
         link.submit(command, listener)
     link.phase = Phase.RCPT
     commands, hear = transaction.recipients(), transaction.hear_recipient

@@ -46,9 +46,12 @@ def fate_of_failure(link: Link, failure: Exception) -> Fate:
 
 def unfinished(delivery: Delivery, link: Link, recipients: Sequence[int]) -> Callable[[int], Fate | None]:
     """Return who knows what those become for whom ``link`` is being opened, if that is never finished."""
-    waiting = frozenset(recipients)
+    waiting: frozenset[int] | None = None  # made when somebody asks, which is hardly ever
 
     def fate(index: int) -> Fate | None:
+        nonlocal waiting
+        if waiting is None:
+            waiting = frozenset(recipients)
         if index not in waiting or delivery.is_settled(index):
             return None
         code = "4.4.1" if link.phase is Phase.CONNECT else "4.4.2"

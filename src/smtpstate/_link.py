@@ -245,7 +245,7 @@ class Link:
         conn = self.conn
         if not conn.outstanding:
             return True
-        return conn.outstanding_octets + octets <= self._window and self.pipelining and conn.may_pipeline
+        return self.pipelining and conn.outstanding_octets + octets <= self._window and conn.may_pipeline
 
     # Speaking and hearing.
 
@@ -332,12 +332,14 @@ class Link:
             data = yield from Receive(self._reply_deadline(timeout))
             self.conn.receive_data(data)
 
-    def glance(self) -> Steps[None]:
-        """Hear what has arrived already, without waiting; raises as ``hear`` does."""
+    def glance(self) -> Steps[bool]:
+        """Hear what has arrived already, without waiting; return whether anything has; raises as ``hear``."""
         data = yield from _POLL
-        if data is not None:
-            self.conn.receive_data(data)
-            self._dispatch()
+        if data is None:
+            return False
+        self.conn.receive_data(data)
+        self._dispatch()
+        return True
 
     def ask(self, command: Command, timeout: float | None = None) -> Steps[Answered]:
         """Send ``command`` alone and return its answer; raises as ``hear`` does."""

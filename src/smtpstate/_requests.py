@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final
 
 from smtpstate._errors import TransportError
+from smtpstate._slots import setter
 
 if TYPE_CHECKING:
     from smtpstate._delivery import Delivery
@@ -105,7 +106,7 @@ class Handshake(Request):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Send(Request):
     """Send ``data``; answered once the kernel has taken all of it.
 
@@ -117,22 +118,38 @@ class Send(Request):
 
     data: bytes = field(repr=False)
     deadline: float
-    heed: bool = field(default=False, repr=False)
+    heed: bool = field(repr=False)
+
+    def __init__(self, data: bytes, deadline: float, heed: bool = False) -> None:
+        _set_data(self, data)
+        _set_deadline(self, deadline)
+        _set_heed(self, heed)
 
     def __iter__(self) -> Steps[None]:
         yield self
 
 
+_set_data = setter(Send, "data")
+_set_deadline = setter(Send, "deadline")
+_set_heed = setter(Send, "heed")
+
+
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Receive(Request):
     """Wait for octets: at least one, at most 65536; empty at the end of the stream."""
 
     deadline: float
 
+    def __init__(self, deadline: float) -> None:
+        _set_end(self, deadline)
+
     def __iter__(self) -> Steps[bytes]:
         answer: bytes = yield self
         return answer
+
+
+_set_end = setter(Receive, "deadline")
 
 
 @final

@@ -203,7 +203,7 @@ class Transaction:
         reply = self._mail = event.reply
         if self.ends is not None:
             self._link.ends_at(self.ends)  # all before it are answered
-        self.refused = reply.digit != 2
+        self.refused = reply.code // 100 != 2
         if self.refused:
             self._settle_all(_said(reply), reply, Phase.MAIL)
 
@@ -213,7 +213,7 @@ class Transaction:
         self._answered += 1
         if self.refused:
             return
-        if reply.digit == 2:
+        if reply.code // 100 == 2:
             self._accepted.append(position)
             return
         status = _said(reply)
@@ -340,7 +340,7 @@ class Transaction:
 
 def _said(reply: Reply) -> Status:
     """Return what a server's reply says of those it is about."""
-    return _SAID.get(reply.digit, Status.REJECTED)
+    return _SAID.get(reply.code // 100, Status.REJECTED)
 
 
 def _means_too_many(reply: Reply) -> bool:
