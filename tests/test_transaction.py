@@ -39,9 +39,9 @@ NAMES = ("b@y.example", "c@y.example", "d@y.example")
 
 
 class Told:
-    """A transaction of three recipients, and what it is told."""
+    """A transaction of three recipients, of which so many are named, and what it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, named: int = 3) -> None:
         config = TargetConfig(targets=["tcp://mx.example:25"])
         self.link = Link(
             Endpoint("tcp", "mx.example", 25),
@@ -56,7 +56,7 @@ class Told:
         self.transaction = Transaction(self.link, self.delivery, plan)
         self.delivery.under_way(self.transaction.if_stopped_now)
         opening = [command for command, _ in self.transaction.opening()]
-        self.commands: list[Command] = [*opening, *self.transaction.recipients()]
+        self.commands: list[Command] = [*opening, *(self.transaction.next_recipient() for _ in range(named))]
 
     def envelope(self, *codes: int, text: str = "") -> Told:
         """Let MAIL and then each recipient be answered."""
@@ -107,12 +107,18 @@ def test_the_envelope_is_mail_and_each_recipient() -> None:
 
 
 def test_no_further_recipient_is_named_once_the_sender_is_refused() -> None:
-    told = Told()
-    lines = told.transaction.recipients()
-    assert next(lines) == Rcpt(NAMES[0])
+    told = Told(named=1)
+    assert not told.transaction.all_named
     told.envelope(550)
-    assert list(lines) == []
     assert told.transaction.all_named
+
+
+def test_recipients_are_named_as_far_as_there_is_room() -> None:
+    told = Told(named=0)
+    line = len(bytes(Rcpt(NAMES[0])))
+    assert told.transaction.next_recipients(line - 1) == []
+    assert told.transaction.next_recipients(line) == [Rcpt(NAMES[0])]
+    assert told.transaction.next_recipient() == Rcpt(NAMES[1])
 
 
 def test_a_transaction_left_open_is_abandoned_first_and_rset_cannot_be_refused() -> None:

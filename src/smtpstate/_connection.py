@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import TypeAlias, final
 
 from smtpstate._about_client import Xclient
 from smtpstate._answers import EVENTS, NO_EVENTS, POSITIVE, check_answer
 from smtpstate._capabilities import Capabilities
 from smtpstate._commands import (
+    RCPT_FRAME,
     AuthAbort,
     AuthBegin,
     AuthResponse,
@@ -202,6 +204,28 @@ class Connection:
         pending.append((command, kind, row, octets, self._parser.received))
         self.outstanding += 1
         self.outstanding_octets += octets
+        return wire
+
+    def send_run(self, run: Sequence[Rcpt]) -> bytes:
+        """Return the octets of RCPTs that leave together, each an ASCII address alone.
+
+        It is ``send`` for each of them, but in one go: there may be thousands.
+
+        Raises:
+            LocalProtocolError: as ``send``, of which nothing has changed then; or
+                one of them is more than an address.
+        """
+        pending = self._pending
+        if pending and not (self.pipelining and pending[-1][1].pipelines):
+            raise self._too_early(run[0])
+        wire = "".join([f"RCPT TO:<{rcpt.recipient}>\r\n" for rcpt in run]).encode()
+        octets = [RCPT_FRAME + len(rcpt.recipient) for rcpt in run if not rcpt.parameters]
+        if len(octets) < len(run) or sum(octets) != len(wire) or wire.count(b"\n") != len(run):
+            raise LocalProtocolError("a run of RCPTs holds one that is more than an address")
+        row, after = self._machine.send(Rcpt), self._parser.received
+        pending.extend([(rcpt, Rcpt, row, length, after) for rcpt, length in zip(run, octets, strict=True)])
+        self.outstanding += len(run)
+        self.outstanding_octets += len(wire)
         return wire
 
     def tls_started(self) -> None:

@@ -65,17 +65,20 @@ def name_recipients(link: Link, transaction: Transaction) -> Steps[None]:
             yield from make_room_for(link, command)
         link.submit(command, listener)
     link.phase = Phase.RCPT
-    commands, hear = transaction.recipients(), transaction.hear_recipient
+    hear = transaction.hear_recipient
     while True:
         # Room first: what to say next depends on the answers heard until then.
         if not link.has_room():
             yield from link.make_room()
         if transaction.all_named:
             return
-        long = link.submit_short(commands, hear)
-        if long is not None:
-            yield from make_room_for(link, long)
-            link.submit(long, hear)
+        run = transaction.next_recipients(link.room)
+        if run:
+            link.submit_run(run, hear)
+        else:
+            rcpt = transaction.next_recipient()
+            yield from make_room_for(link, rcpt)
+            link.submit(rcpt, hear)
 
 
 def make_room_for(link: Link, command: Command) -> Steps[None]:

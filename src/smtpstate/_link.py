@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, final
 
-from smtpstate._commands import Bdat, Command, EndOfContent, Protocol
+from smtpstate._commands import Bdat, Command, EndOfContent, Protocol, Rcpt
 from smtpstate._config import Timeouts
 from smtpstate._connection import Connection
 from smtpstate._endpoints import Endpoint
@@ -247,6 +248,11 @@ class Link:
             return True
         return self.pipelining and conn.outstanding_octets + octets <= self._window and conn.may_pipeline
 
+    @property
+    def room(self) -> int:
+        """How many octets of commands may leave without waiting for an answer."""
+        return self._window - self.conn.outstanding_octets if self.pipelines else 0
+
     # Speaking and hearing.
 
     def submit(self, command: Command, listener: Listener | None = None) -> None:
@@ -260,25 +266,15 @@ class Link:
         if self._trace is not None:  # or the line would be made for nobody
             self.trace(Sent, str(command))
 
-    def submit_short(self, commands: Iterator[Command], listener: Listener) -> Command | None:
-        """Put commands that have answers into the next flight, at least one, as long as there is room.
-
-        Returns the command that was next and may be too long for the room that there is.
-        """
-        conn, out, listeners = self.conn, self._out, self._listeners
-        most = self._window - _RESERVE if self.pipelines else 0
-        for command in commands:
-            if command.may_be_long:
-                return command
-            wire = conn.send(command)
-            out.append(wire)
-            listeners.append(listener)
-            self.submitted += len(wire)
-            if self._trace is not None:
-                self.trace(Sent, str(command))
-            if conn.outstanding_octets > most:
-                break
-        return None
+    def submit_run(self, run: Sequence[Rcpt], listener: Listener) -> None:
+        """Put RCPTs of addresses alone into the next flight; ``listener`` hears each of their answers."""
+        wire = self.conn.send_run(run)
+        self._out.append(wire)
+        self.submitted += len(wire)
+        self._listeners.extend(repeat(listener, len(run)))
+        if self._trace is not None:
+            for rcpt in run:
+                self.trace(Sent, str(rcpt))
 
     def make_room(self, octets: int = _RESERVE) -> Steps[None]:
         """Wait until ``octets`` more may leave."""

@@ -49,6 +49,7 @@ class Plan:
     notes: dict[int | None, list[str]] = field(
         default_factory=dict[int | None, list[str]]
     )  #: what was left out; None: for everyone
+    plain: bool = True  #: every recipient that is named is an ASCII address alone
     binary: bool = False
     lacking: Reply | None = None  #: why nobody can be served
 
@@ -119,6 +120,7 @@ def _envelope(
 
 def plan_recipient(link: Link, plan: Plan, index: int, recipient: Recipient) -> None:
     """Plan one more recipient."""
+    plan.plain = False
     address = _on_the_wire(recipient.address, utf8=plan.asks_for("SMTPUTF8"))
     if address is None:
         plan.refused[index] = _NO_UTF8

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import final
 
-from smtpstate._commands import Command, Mail, Rcpt, Rset
+from smtpstate._commands import RCPT_FRAME, Command, Mail, Rcpt, Rset
 from smtpstate._delivery import Delivery, Fate
 from smtpstate._errors import RemoteProtocolError
 from smtpstate._events import Answered, ContentWanted, RecipientDelivered
@@ -94,13 +94,28 @@ class Transaction:
             yield Rset(), _hear_reset
         yield Mail(self._plan.sender, self._plan.parameters), self.hear_sender
 
-    def recipients(self) -> Iterator[Command]:
-        """Yield each RCPT, no further than makes sense by what is known at each step."""
-        for _, address, parameters in self._plan.recipients:
-            if self.refused:
-                return
-            self._asked += 1
-            yield Rcpt(address, parameters)
+    def next_recipient(self) -> Rcpt:
+        """Return what names the next recipient."""
+        _, address, parameters = self._plan.recipients[self._asked]
+        self._asked += 1
+        return Rcpt(address, parameters)
+
+    def next_recipients(self, room: int) -> Sequence[Rcpt]:
+        """Return what names the next recipients by their addresses alone, as far as so many octets reach.
+
+        There is none where anything else is to be said of a recipient.
+        """
+        run: list[Rcpt] = []
+        first = self._asked
+        if not self._plan.plain:
+            return run
+        for _, address, _ in self._plan.recipients[first : first + room // RCPT_FRAME]:
+            room -= RCPT_FRAME + len(address)
+            if room < 0:
+                break
+            run.append(Rcpt(address))
+        self._asked += len(run)
+        return run
 
     @property
     def all_named(self) -> bool:
