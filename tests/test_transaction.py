@@ -52,7 +52,9 @@ class Told:
         )
         self.delivery = Delivery(Envelope("a@x.example", NAMES), MESSAGE)
         recipients = [(n, name, ()) for n, name in enumerate(NAMES)]
-        plan = Plan(Reader(self.delivery.message), "a@x.example", recipients=list(recipients))
+        plan = Plan(Reader(self.delivery.message))
+        plan.sender = "a@x.example"
+        plan.recipients = list(recipients)
         self.transaction = Transaction(self.link, self.delivery, plan)
         self.delivery.under_way(self.transaction.if_stopped_now)
         opening = [command for command, _ in self.transaction.opening()]

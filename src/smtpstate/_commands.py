@@ -241,6 +241,14 @@ _set_recipient = setter(Rcpt, "recipient")
 _set_parameters = setter(Rcpt, "parameters")
 
 
+def rcpt_of(address: str) -> Rcpt:
+    """Return the RCPT of an address that was checked already, as those of an ``Envelope`` are."""
+    rcpt = Rcpt.__new__(Rcpt)
+    _set_recipient(rcpt, address)
+    _set_parameters(rcpt, ())
+    return rcpt
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Data(Command):

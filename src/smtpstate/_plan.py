@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from email.message import Message as MimeMessage
 from typing import final
 
@@ -34,28 +33,26 @@ _NO_REQUIRETLS = Reply.made_here(
 
 
 @final
-@dataclass(slots=True)
 class Plan:
     """How one message goes to one server."""
 
-    reader: Reader  #: reads the message in the form that this server can take
-    sender: str = ""
-    parameters: Parameters = ()  #: of MAIL
-    #: each recipient that is to be named: its index, its address on the wire, its parameters
-    recipients: list[tuple[int, str, Parameters]] = field(default_factory=list[tuple[int, str, Parameters]])
-    refused: dict[int, Reply] = field(
-        default_factory=dict[int, Reply]
-    )  #: recipients that this server cannot serve
-    notes: dict[int | None, list[str]] = field(
-        default_factory=dict[int | None, list[str]]
-    )  #: what was left out; None: for everyone
-    plain: bool = True  #: every recipient that is named is an ASCII address alone
-    binary: bool = False
-    lacking: Reply | None = None  #: why nobody can be served
+    __slots__ = ("binary", "lacking", "notes", "parameters", "plain", "reader", "recipients", "refused", "sender")
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader: Reader = reader  #: reads the message in the form that this server can take
+        self.sender: str = ""
+        self.parameters: Parameters = ()  #: of MAIL
+        #: each recipient that is to be named: its index, its address on the wire, its parameters
+        self.recipients: list[tuple[int, str, Parameters]] = []
+        self.refused: dict[int, Reply] = {}  #: recipients that this server cannot serve
+        self.notes: dict[int | None, list[str]] = {}  #: what was left out; None: for everyone
+        self.plain: bool = True  #: every recipient that is named is an ASCII address alone
+        self.binary: bool = False
+        self.lacking: Reply | None = None  #: why nobody can be served
 
     def asks_for(self, parameter: str) -> bool:
         """Return whether MAIL has a parameter."""
-        return any(name == parameter for name, _ in self.parameters)
+        return bool(self.parameters) and any(name == parameter for name, _ in self.parameters)
 
     def refuse_all(self, indexes: Sequence[int], reply: Reply) -> Plan:
         """Name nobody: the server lacks what the message needs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import final
 
-from smtpstate._commands import RCPT_FRAME, Command, Mail, Rcpt, Rset
+from smtpstate._commands import RCPT_FRAME, Command, Mail, Rcpt, Rset, rcpt_of
 from smtpstate._delivery import Delivery, Fate
 from smtpstate._errors import RemoteProtocolError
 from smtpstate._events import Answered, ContentWanted, RecipientDelivered
@@ -113,7 +113,7 @@ class Transaction:
             room -= RCPT_FRAME + len(address)
             if room < 0:
                 break
-            run.append(Rcpt(address))
+            run.append(rcpt_of(address))
         self._asked += len(run)
         return run
 
