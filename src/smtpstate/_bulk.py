@@ -96,6 +96,7 @@ class _Bulk:
         self._running: deque[_Running] = deque()
         self._twice: Delivery | None = None  # taken, and still under way since it was taken before
         self._latest: Transaction | None = None  # the one that was begun last
+        self._link_lost = False  # so that some may have to be begun anew
         self._ended = False  # no more are to be taken
         self._failure: Exception | None = None  # of the caller's own
 
@@ -103,7 +104,7 @@ class _Bulk:
         """Take, begin, hear and give back, until there is nothing more."""
         while True:
             yield from self.give_back()
-            again = next((running for running in self._running if running.again), None)
+            again = self.next_anew() if self._link_lost else None
             if again is not None:
                 yield from self.try_to_start(again)
             elif self._twice is not None and not self.runs(self._twice):
@@ -118,6 +119,12 @@ class _Bulk:
                 break
         if self._failure is not None:
             raise self._failure
+
+    def next_anew(self) -> _Running | None:
+        """Return the oldest delivery that is to be begun anew, if there is one."""
+        again = next((running for running in self._running if running.again), None)
+        self._link_lost = again is not None
+        return again
 
     def take(self) -> Steps[None]:
         """Take one more delivery and begin it; hear what is due if there is none at hand."""
@@ -247,6 +254,7 @@ class _Bulk:
         presented = yield from present(delivery, batch, link, running.ending, courier.config)
         if not presented:
             if link.stale:
+                self._link_lost = True
                 running.begin_anew()
             return
         try:
@@ -296,7 +304,7 @@ class _Bulk:
         """Return whether a delivery may be begun on the connection while others are not answered."""
         return (
             link.takes_more
-            and link is self._shared()
+            and self._share(link)
             and not delivery.envelope.client  # XCLIENT and XFORWARD wait for their answers
             and self._courier.may_share(link, delivery)
         )
@@ -359,6 +367,7 @@ class _Bulk:
 
     def link_failed(self, link: Link, failure: Exception) -> None:
         """Settle what was under way; what nothing has come of begins anew, once."""
+        self._link_lost = True
         at_fault = failure
         if not isinstance(failure, (Closing, TransportError, RemoteProtocolError)):
             at_fault = TransportError("the connection was given up with another message on it")
@@ -388,7 +397,12 @@ class _Bulk:
         """Return whether a deadline that passed was a delivery's own, not that of one before it."""
         return not link.overdue or running.ends is None or running.ends <= self._clock()
 
-    def _shared(self) -> Link | None:
-        """Return the connection on which deliveries are under way, if they all share one."""
-        links = {running.link for running in self._running if running.link is not None}
-        return links.pop() if len(links) == 1 else None
+    def _share(self, link: Link) -> bool:
+        """Return whether deliveries are under way, all of them on this connection."""
+        shared = False
+        for running in self._running:
+            if running.link is link:
+                shared = True
+            elif running.link is not None:
+                return False
+        return shared
