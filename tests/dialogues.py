@@ -17,9 +17,7 @@ from smtpstate._commands import (
     Data,
     Ehlo,
     EndOfContent,
-    Expn,
     Helo,
-    Help,
     Lhlo,
     Mail,
     Noop,
@@ -28,13 +26,13 @@ from smtpstate._commands import (
     Rcpt,
     Rset,
     StartTls,
-    Vrfy,
 )
 from smtpstate._connection import Connection
 from smtpstate._errors import RemoteProtocolError
 from smtpstate._events import NEED_DATA, Event
 from smtpstate._limits import Limits
 from smtpstate._machine import State
+from smtpstate._questions import Expn, Help, Vrfy
 
 SMTP, LMTP = Protocol.SMTP, Protocol.LMTP
 

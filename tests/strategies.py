@@ -17,9 +17,7 @@ from smtpstate._commands import (
     Data,
     Ehlo,
     EndOfContent,
-    Expn,
     Helo,
-    Help,
     Lhlo,
     Mail,
     Noop,
@@ -27,8 +25,8 @@ from smtpstate._commands import (
     Rcpt,
     Rset,
     StartTls,
-    Vrfy,
 )
+from smtpstate._questions import Expn, Help, Vrfy
 from smtpstate._replies import Reply
 
 # Replies

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpstate import _about_client, _commands
+from smtpstate import _about_client, _commands, _questions
 from smtpstate._about_client import Xclient, Xforward
 from smtpstate._commands import (
     AuthAbort,
@@ -21,9 +21,7 @@ from smtpstate._commands import (
     Data,
     Ehlo,
     EndOfContent,
-    Expn,
     Helo,
-    Help,
     LastBdat,
     Lhlo,
     Mail,
@@ -35,10 +33,10 @@ from smtpstate._commands import (
     Rset,
     StartTls,
     TlsStarted,
-    Vrfy,
     names,
 )
 from smtpstate._errors import LocalProtocolError
+from smtpstate._questions import Expn, Help, Vrfy
 from strategies import COMMANDS, commands, hostile_text
 
 SECRET = b"\0user\0hunter2"
@@ -127,7 +125,7 @@ def test_what_is_printed_is_the_line_where_nothing_is_masked(command: Command) -
 #: Every command that there is.
 KINDS = [
     kind
-    for name, kind in (vars(_commands) | vars(_about_client)).items()
+    for name, kind in (vars(_commands) | vars(_about_client) | vars(_questions)).items()
     if isinstance(kind, type)
     and issubclass(kind, Command)
     and kind is not Command

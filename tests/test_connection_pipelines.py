@@ -343,7 +343,9 @@ ADDRESSES = st.from_regex(r"[a-z]{1,20}@[a-z]{1,10}", fullmatch=True)
 
 
 @given(st.lists(ADDRESSES, min_size=1, max_size=8), st.data())
-def test_a_run_of_recipients_is_what_sending_each_of_them_is(addresses: list[str], data: st.DataObject) -> None:
+def test_a_run_of_recipients_is_what_sending_each_of_them_is(
+    addresses: list[str], data: st.DataObject
+) -> None:
     run = [Rcpt(address) for address in addresses]
     together, apart = reach(State.MAIL, LMTP), reach(State.MAIL, LMTP)
     assert together.send_run(run) == b"".join(apart.send(rcpt) for rcpt in run)

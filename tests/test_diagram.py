@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from smtpstate._commands import Bdat, Command, Help, LastBdat, Quit, TlsStarted
+from smtpstate._commands import Bdat, Command, LastBdat, Quit, TlsStarted
 from smtpstate._diagram import diagram
 from smtpstate._machine import TRANSITIONS, Row, State
+from smtpstate._questions import Help
 
 
 def test_each_edge_names_its_commands_and_what_they_are_answered_with() -> None:

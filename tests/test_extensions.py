@@ -8,8 +8,9 @@ from typing import Any
 
 from playing import MESSAGE, D, F, Played, R, play
 from smtpstate import Auth, Connection, DeliverBy, Envelope, Message, Recipient
-from smtpstate._commands import Expn, Help, Noop, Vrfy
+from smtpstate._commands import Noop
 from smtpstate._events import CommandAnswered
+from smtpstate._questions import Expn, Help, Vrfy
 from smtpstate.testing import ModelServer, on
 
 B = "b@y.example"

@@ -19,9 +19,7 @@ from smtpstate._commands import (
     Data,
     Ehlo,
     EndOfContent,
-    Expn,
     Helo,
-    Help,
     Lhlo,
     Mail,
     Noop,
@@ -30,7 +28,6 @@ from smtpstate._commands import (
     Rcpt,
     Rset,
     StartTls,
-    Vrfy,
 )
 from smtpstate._config import TargetConfig, TargetSettings, Timeouts
 from smtpstate._connection import Connection
@@ -72,6 +69,7 @@ from smtpstate._limits import Limits
 from smtpstate._machine import TRANSITIONS, State
 from smtpstate._message import Message, Source
 from smtpstate._outcomes import Outcome, Phase, Status
+from smtpstate._questions import Expn, Help, Vrfy
 from smtpstate._replies import EnhancedCode, Reply
 from smtpstate._requests import (
     Clock,

@@ -13,7 +13,6 @@ from smtpstate._addresses import checked_address
 from smtpstate._errors import LocalProtocolError
 from smtpstate._parameters import Parameters, check_parameters, offers_needed, with_parameters
 from smtpstate._slots import setter
-from smtpstate._text import checked_line
 
 _WORD = re.compile(r"[\x21-\x7e]+")
 _SHORT = 100  # characters of an address, which cannot have more than 400 octets
@@ -346,49 +345,6 @@ class Quit(Command):
     """Say goodbye (RFC 5321 §4.1.1.10)."""
 
     verb: ClassVar[str] = "QUIT"
-
-
-@dataclass(frozen=True, slots=True)
-class _Question(Command):
-    text: str  #: what is asked about
-
-    def __post_init__(self) -> None:
-        if not checked_line(self.text, f"the argument of {self.verb}").strip():
-            raise LocalProtocolError(f"{self.verb} needs an argument")
-
-    def __str__(self) -> str:
-        return f"{self.verb} {self.text}"
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Vrfy(_Question):
-    """Ask whether a mailbox exists (RFC 5321 §4.1.1.6)."""
-
-    verb: ClassVar[str] = "VRFY"
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Expn(_Question):
-    """Ask for the members of a list (RFC 5321 §4.1.1.7)."""
-
-    verb: ClassVar[str] = "EXPN"
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Help(Command):
-    """Ask for help (RFC 5321 §4.1.1.8)."""
-
-    text: str = ""
-    verb: ClassVar[str] = "HELP"
-
-    def __post_init__(self) -> None:
-        checked_line(self.text, "the argument of HELP")
-
-    def __str__(self) -> str:
-        return f"HELP {self.text}".rstrip()
 
 
 @final

@@ -30,9 +30,7 @@ from smtpstate._commands import (
     Data,
     Ehlo,
     EndOfContent,
-    Expn,
     Helo,
-    Help,
     LastBdat,
     Lhlo,
     Mail,
@@ -44,9 +42,9 @@ from smtpstate._commands import (
     Rset,
     StartTls,
     TlsStarted,
-    Vrfy,
 )
 from smtpstate._errors import LocalProtocolError
+from smtpstate._questions import Expn, Help, Vrfy
 
 
 @final

@@ -36,7 +36,17 @@ _NO_REQUIRETLS = Reply.made_here(
 class Plan:
     """How one message goes to one server."""
 
-    __slots__ = ("binary", "lacking", "notes", "parameters", "plain", "reader", "recipients", "refused", "sender")
+    __slots__ = (
+        "binary",
+        "lacking",
+        "notes",
+        "parameters",
+        "plain",
+        "reader",
+        "recipients",
+        "refused",
+        "sender",
+    )
 
     def __init__(self, reader: Reader) -> None:
         self.reader: Reader = reader  #: reads the message in the form that this server can take
