@@ -375,11 +375,11 @@ class Connection:
         self._machine.answered(kind, row, reply.digit, outstanding=bool(self._pending))
 
     def _introduced(self, command: Command, reply: Reply) -> Event:
-        offered = Capabilities()
-        if reply.digit == 2:
-            self._accepted.clear()
-            offered = Capabilities() if isinstance(command, Helo) else Capabilities.of(reply)
-            self.capabilities = offered
+        if reply.digit != 2:
+            return HelloAnswered(reply, command, Capabilities())
+        self._accepted.clear()
+        offered = Capabilities() if isinstance(command, Helo) else Capabilities.of(reply)
+        self.capabilities = offered
         return HelloAnswered(reply, command, offered)
 
     def _delivered(self, command: Command, reply: Reply) -> Event:

@@ -84,7 +84,8 @@ def introduce(link: Link, config: TargetConfig) -> Steps[None]:
             answer = yield from link.ask(Helo(name))
     if answer.reply.digit != 2:
         raise Refused(answer.reply)
-    link.conn.capabilities = link.conn.capabilities.without(config.ignore_keywords)
+    if config.ignore_keywords:
+        link.conn.capabilities = link.conn.capabilities.without(config.ignore_keywords)
 
 
 def introduce_inside(link: Link, config: TargetConfig) -> Steps[None]:
