@@ -133,12 +133,21 @@ def test_a_size_or_limit_in_other_digits_is_none(digit: str) -> None:
         (b"LIMITS RCPTMAX=1_0", None),
         (b"LIMITS RCPTMAX==1", None),
         (b"LIMITS XRCPTMAX=1", None),
+        (b"LIMITS RCPTMAX=1000000 RCPTMAX=5 RCPTMAX=7", 5),
+        (b"LIMITS RCPTMAX=0 RCPTMAX=5", None),
         (b"LIMITS", None),
         (b"RCPTMAX 5", None),
     ],
 )
 def test_a_limit_is_a_number_of_at_most_six_digits(line: bytes, limit: int | None) -> None:
     assert offered(line).limit("RCPTMAX") == limit
+
+
+def test_what_is_ignored_limits_nothing() -> None:
+    capabilities = offered(b"SIZE 5", b"LIMITS RCPTMAX=20")
+    assert (capabilities.size, capabilities.limit("RCPTMAX"), capabilities.limit("MAILMAX")) == (5, 20, None)
+    ignored = capabilities.without(frozenset({"SIZE", "LIMITS"}))
+    assert (ignored.size, ignored.limit("RCPTMAX")) == (None, None)
 
 
 def test_keywords_to_be_ignored_count_as_not_offered() -> None:

@@ -21,10 +21,13 @@ class Capabilities(Mapping[str, tuple[str, ...]]):
     Compare keywords in any case: ``"pipelining" in capabilities``.
     """
 
-    __slots__ = ("_offered",)
+    __slots__ = ("_limits", "_offered", "_size")
 
     def __init__(self, offered: Mapping[str, tuple[str, ...]] | None = None) -> None:
         self._offered = {k.upper(): tuple(v) for k, v in (offered or {}).items()}
+        # Asked for with every message.
+        self._size = self._number("SIZE") or None  # "SIZE 0": no fixed maximum is in force
+        self._limits = _limits(self._offered.get("LIMITS", ()))
 
     @classmethod
     def of(cls, reply: Reply) -> Capabilities:
@@ -55,15 +58,11 @@ class Capabilities(Mapping[str, tuple[str, ...]]):
     @property
     def size(self) -> int | None:
         """The largest message in octets, or None where there is no fixed maximum (RFC 1870 §4)."""
-        return self._number("SIZE") or None  # "SIZE 0": no fixed maximum is in force
+        return self._size
 
     def limit(self, name: str) -> int | None:
         """Return the value of a limit such as ``RCPTMAX`` (RFC 9422 §3), or None."""
-        for word in self._offered.get("LIMITS", ()):
-            key, _, value = word.partition("=")
-            if key.upper() == name and value.isascii() and value.isdigit() and len(value) <= 6:
-                return int(value) or None
-        return None
+        return self._limits.get(name)
 
     def _number(self, keyword: str) -> int | None:
         words = self._offered.get(keyword, ())
@@ -86,3 +85,13 @@ class Capabilities(Mapping[str, tuple[str, ...]]):
     def __repr__(self) -> str:
         shown = ", ".join(" ".join((k, *v)) for k, v in self._offered.items())
         return f"<Capabilities {shown or 'none'}>"
+
+
+def _limits(words: tuple[str, ...]) -> dict[str, int]:
+    """Return the limits that are numbers above 0, of each name the first that can be read."""
+    limits: dict[str, int] = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        if value.isascii() and value.isdigit() and len(value) <= 6:
+            limits.setdefault(name.upper(), int(value))
+    return {name: limit for name, limit in limits.items() if limit}
