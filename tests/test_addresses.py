@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from hypothesis import example, given
+from hypothesis import strategies as st
 
-from smtpstate._addresses import checked_address, domain_of
+from smtpstate._addresses import all_plain, checked_address, domain_of
 from smtpstate._errors import LocalProtocolError
 from strategies import addresses, hostile_text
 
@@ -196,3 +197,33 @@ def test_every_server_sees_the_end_of_a_path_where_it_is(address: str) -> None:
 )
 def test_the_domain_follows_the_last_at_sign_outside_quotes(address: str, domain: str) -> None:
     assert domain_of(address) == domain
+
+
+PLAIN = "!#$%&'*+-/=?^_`{|}~@[]:;,.()azAZ09"
+BEYOND = [chr(code) for code in range(0x180) if not ("!" <= chr(code) <= "~") or chr(code) in '"\\<>']
+
+
+@given(st.lists(st.text(PLAIN, min_size=1), min_size=1))
+def test_several_plain_addresses_are_seen_to_be_so_at_a_glance(several: list[str]) -> None:
+    assert all_plain(several)
+
+
+@pytest.mark.parametrize("c", BEYOND, ids=ascii)
+@pytest.mark.parametrize("where", ["{}b@y", "b{}@y", "b@y{}", "{}"])
+@pytest.mark.parametrize("among", [("{}",), ("a@x", "{}"), ("{}", "a@x"), ("a@x", "{}", "c@z")])
+def test_an_address_with_anything_else_gets_a_closer_look(c: str, where: str, among: tuple[str, ...]) -> None:
+    assert not all_plain([each.format(where.format(c)) for each in among])
+
+
+@pytest.mark.parametrize(
+    "several", [[], [""], ["", ""], ["a@x", ""], ["", "a@x"], ["a@x", "", "b@y"]], ids=repr
+)
+def test_nobody_is_not_plain(several: list[str]) -> None:
+    assert not all_plain(several)
+
+
+@given(st.lists(hostile_text))
+@example(["a@x\nb@y", ""])
+def test_whatever_is_plain_at_a_glance_is_taken_on_a_closer_look(several: list[str]) -> None:
+    if all_plain(several):
+        assert [checked_address(address, "the recipient") for address in several] == several

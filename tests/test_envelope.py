@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from dataclasses import FrozenInstanceError, asdict, fields, replace
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from itertools import chain
 from typing import Any
@@ -93,6 +96,132 @@ def test_a_bad_address_is_said_to_be_the_senders_or_a_recipients() -> None:
 def test_one_address_is_no_list_of_them() -> None:
     with pytest.raises(LocalProtocolError, match=r"^recipients are a list of addresses, not one str$"):
         Envelope("a@x", "b@y")
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ("b@y\nc@z", r"^the recipient holds a control character: 'b@y\\nc@z'$"),
+        ("\n", r"^the recipient holds a control character"),
+        ("", r"^the recipient is empty: ''$"),
+        ("b c@y", r"^the recipient holds a blank outside quotes: 'b c@y'$"),
+        (None, r"^the recipient is a str, not NoneType$"),
+    ],
+)
+def test_one_bad_address_among_good_ones_is_refused_as_if_it_were_alone(
+    place: int, wrong: Any, why: str
+) -> None:
+    several = ["d@y", "e@y"]
+    several.insert(place, wrong)
+    with pytest.raises(LocalProtocolError, match=why):
+        Envelope("a@x", several)
+
+
+class Name(str):
+    """A str of a program's own."""
+
+
+NAMED: list[tuple[str | Recipient, ...]] = [
+    ("b@y", "c@y", "b@y"),
+    ("b@y",),
+    (),
+    ("b@y", '"c d"@y'),
+    ("b@y", "ünï@y"),
+    ("b@y", Recipient("c@y")),
+    (Recipient("b@y", notify=("NEVER",)), "c@y"),
+    (Name("b@y"), "c@y"),
+]
+
+
+@pytest.mark.parametrize("named", NAMED, ids=repr)
+def test_the_addresses_are_those_of_the_recipients(named: tuple[str | Recipient, ...]) -> None:
+    envelope = Envelope("a@x", named)
+    assert envelope.addresses == tuple(map(str, named))
+    assert envelope.recipients == tuple(r if isinstance(r, Recipient) else Recipient(r) for r in named)
+    assert envelope.recipients is envelope.recipients
+    assert envelope.addresses == tuple(recipient.address for recipient in envelope.recipients)
+
+
+def test_nobody_makes_a_recipient_before_somebody_looks() -> None:
+    envelope = Envelope("a@x", ["b@y"])
+    assert "recipients" not in vars(envelope)
+    assert envelope.recipients == (Recipient("b@y"),)
+
+
+@pytest.mark.parametrize(
+    ("sender", "named", "plain"),
+    [
+        ("a@x", ["b@y", "c@y"], True),
+        ("", ["b@y"], True),
+        ("a@x", [], True),
+        ("a@x", ['"b c"@y', "c@y"], True),
+        ("a@x", [Recipient("b@y")], True),
+        ("ü@x", ["b@y"], False),
+        ("ü@x", [Recipient("b@y")], False),
+        ("a@x", ["b@y", "ü@y"], False),
+        ("a@x", ["b@y", Recipient("c@y", notify=("NEVER",))], False),
+        ("a@x", [Recipient("c@y", orcpt="rfc822;c@y"), "b@y"], False),
+        ("a@x", [Recipient("c@y", rrvs=NOON)], False),
+    ],
+)
+def test_plain_is_what_takes_nothing_but_ascii_addresses_to_say(
+    sender: str, named: list[str | Recipient], plain: bool
+) -> None:
+    assert Envelope(sender, named).plain is plain
+    assert Envelope(sender, named, ret="FULL").plain is plain
+
+
+@pytest.mark.parametrize("named", NAMED, ids=repr)
+def test_an_envelope_is_a_value(named: tuple[str | Recipient, ...]) -> None:
+    looked_at, envelope = (Envelope("a@x", named, envid="id", client={"ADDR": "192.0.2.1"}) for _ in range(2))
+    assert looked_at.recipients is not None
+    assert envelope == looked_at
+    assert hash(envelope) == hash(looked_at)
+    assert repr(envelope) == repr(looked_at)
+    assert envelope != Envelope("a@x", named)
+    assert envelope != Envelope("a@x", [*named, "z@y"], envid="id", client={"ADDR": "192.0.2.1"})
+    for made in (copy.copy, copy.deepcopy, replace, through_pickle):
+        again = made(Envelope("a@x", named, envid="id", client={"ADDR": "192.0.2.1"}))
+        assert again == envelope
+        assert (again.addresses, again.plain, again.asks) == (
+            envelope.addresses,
+            envelope.plain,
+            envelope.asks,
+        )
+
+
+def through_pickle(envelope: Envelope) -> Envelope:
+    again = pickle.loads(pickle.dumps(envelope))
+    assert isinstance(again, Envelope)
+    return again
+
+
+def test_an_envelope_shows_what_was_given() -> None:
+    assert repr(Envelope(None, ["b@y"])) == (
+        "Envelope(sender='', recipients=(Recipient(address='b@y', notify=(), orcpt=None, rrvs=None),), "
+        "ret=None, envid=None, requiretls=False, by=None, holdfor=None, holduntil=None, mt_priority=None, "
+        "auth=None, client=())"
+    )
+    names = [field.name for field in fields(Envelope)]
+    assert list(asdict(Envelope(None, ["b@y"]))) == names
+
+
+def test_a_changed_envelope_is_checked_anew() -> None:
+    envelope = replace(Envelope("a@x", ["b@y"], ret="FULL"), recipients=(Recipient("c@y"), Recipient("ü@y")))
+    assert (envelope.ret, envelope.addresses, envelope.plain) == ("FULL", ("c@y", "ü@y"), False)
+    assert not replace(envelope, ret=None).asks
+    with pytest.raises(LocalProtocolError, match=r"^the sender holds a blank"):
+        replace(envelope, sender="a b@x")
+
+
+@pytest.mark.parametrize("name", ["sender", "recipients", "addresses", "plain", "asks", "client", "other"])
+def test_an_envelope_cannot_be_changed(name: str) -> None:
+    envelope = Envelope("a@x", ["b@y"])
+    with pytest.raises(FrozenInstanceError):
+        setattr(envelope, name, ())
+    with pytest.raises(FrozenInstanceError):
+        delattr(envelope, name)
 
 
 # Parameters of a recipient.
@@ -219,6 +348,7 @@ def test_parameters_are_kept_as_they_are(
 ) -> None:
     envelope = Envelope("a@x", requiretls=True, auth=auth, **parameters, **more)
     assert envelope.requiretls
+    assert envelope.asks is Envelope("a@x", **more).asks is True
     assert envelope.auth == auth
     for name, value in {**parameters, **more}.items():
         assert getattr(envelope, name) == value
@@ -230,6 +360,7 @@ def test_nothing_is_asked_for_by_default() -> None:
         assert getattr(envelope, name) is None
     assert envelope.requiretls is False
     assert envelope.client == ()
+    assert envelope.asks is False
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from smtpstate._errors import LocalProtocolError
 from smtpstate._text import checked_line
 
 # What nearly every address is made of: visible ASCII without quotes, backslashes and angle brackets.
 _PLAIN = re.compile(r"[!#-;=?-\[\]-~]+")
+# The same of several, one a line.
+_ALL_PLAIN = re.compile(r"[!#-;=?-\[\]-~]++(?:\n[!#-;=?-\[\]-~]++)*+")
 
 
 def checked_address(address: object, what: str) -> str:
@@ -29,6 +32,13 @@ def checked_address(address: object, what: str) -> str:
     if fault is not None:
         raise LocalProtocolError(f"{what} {fault}: {text!r}")
     return text
+
+
+def all_plain(addresses: Collection[str]) -> bool:
+    """Return whether ``checked_address`` would take them all, at a glance: no answer is a closer look."""
+    lines = "\n".join(addresses)
+    # Each line end was put between two of them, so none holds one itself.
+    return _ALL_PLAIN.fullmatch(lines) is not None and lines.count("\n") == len(addresses) - 1
 
 
 def domain_of(address: str) -> str:

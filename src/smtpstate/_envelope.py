@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, TypeVar, final
+from functools import cached_property
+from typing import Literal, TypeGuard, TypeVar, final
 
 from smtpstate._about_client import ATTRIBUTES
-from smtpstate._addresses import checked_address
+from smtpstate._addresses import all_plain, checked_address
 from smtpstate._errors import LocalProtocolError
 from smtpstate._text import checked_line
 
 T = TypeVar("T")
 
-_NO_EXTRAS = (None,) * 7
+_EXTRAS = ("ret", "envid", "by", "holdfor", "holduntil", "mt_priority", "auth")
+_NO_EXTRAS = (None,) * len(_EXTRAS)
+_STR = {str}
 _CONDITIONS = ("SUCCESS", "FAILURE", "DELAY")
 
 
@@ -90,9 +93,27 @@ class DeliverBy:
             raise LocalProtocolError(f"by cannot be {self.seconds} seconds with mode {self.mode}")
 
 
+class _WorkedOut:
+    """What is worked out when an envelope is made, for those who need no more."""
+
+    addresses: tuple[str, ...]  #: each recipient's address, in the order of the recipients
+    #: no recipient asks for anything, and all addresses are ASCII, the sender's included
+    plain: bool
+    asks: bool  #: whether anything is asked of the servers on the way, beside what recipients ask for
+
+
+def _recipients(envelope: _WorkedOut) -> tuple[Recipient, ...]:
+    return tuple(map(Recipient, envelope.addresses))
+
+
+_RECIPIENTS = cached_property(_recipients)
+
+
+# One is made for every message. So it is not slotted: a slot would have to be filled for each field
+# that nobody gave. And there is a Recipient for each address only if somebody looks at them.
 @final
-@dataclass(frozen=True, slots=True, init=False)
-class Envelope:
+@dataclass(frozen=True, init=False)
+class Envelope(_WorkedOut):
     """Who sends a message, and who is to receive it (RFC 5321 §2.3.1).
 
     Recipients keep the order given, and duplicates are kept. ``""`` or None
@@ -103,17 +124,17 @@ class Envelope:
     """
 
     sender: str  #: the reverse-path; empty is the null reverse-path
-    recipients: tuple[Recipient, ...]
-    ret: Literal["FULL", "HDRS"] | None  #: how much a failure report returns (RFC 3461 §4.3)
-    envid: str | None  #: what a report calls this message; printable ASCII (RFC 3461 §4.4)
-    requiretls: bool  #: never without verified TLS, from here to the mailbox (RFC 8689 §3)
-    by: DeliverBy | None  #: by when it should be delivered (RFC 2852 §4)
-    holdfor: int | None  #: seconds to hold it before it is sent on (RFC 4865 §5)
-    holduntil: datetime | None  #: when to send it on; with a time zone (RFC 4865 §5)
-    mt_priority: int | None  #: from -9 to 9 (RFC 6710 §3)
-    auth: str | None  #: who submitted it; empty for nobody known (RFC 4954 §5)
+    recipients: cached_property[tuple[Recipient, ...]] = _RECIPIENTS  #: in the order given
+    ret: Literal["FULL", "HDRS"] | None = None  #: how much a failure report returns (RFC 3461 §4.3)
+    envid: str | None = None  #: what a report calls this message; printable ASCII (RFC 3461 §4.4)
+    requiretls: bool = False  #: never without verified TLS, from here to the mailbox (RFC 8689 §3)
+    by: DeliverBy | None = None  #: by when it should be delivered (RFC 2852 §4)
+    holdfor: int | None = None  #: seconds to hold it before it is sent on (RFC 4865 §5)
+    holduntil: datetime | None = None  #: when to send it on; with a time zone (RFC 4865 §5)
+    mt_priority: int | None = None  #: from -9 to 9 (RFC 6710 §3)
+    auth: str | None = None  #: who submitted it; empty for nobody known (RFC 4954 §5)
     #: for relays: whom the message was had from, by the names of XFORWARD and XCLIENT such as ``ADDR``
-    client: tuple[tuple[str, str], ...]
+    client: tuple[tuple[str, str], ...] = ()
 
     def __init__(
         self,
@@ -132,29 +153,28 @@ class Envelope:
     ) -> None:
         if isinstance(recipients, str):
             raise LocalProtocolError("recipients are a list of addresses, not one str")
-        set_field = object.__setattr__  # one by one: envelopes are made for every message
-        set_field(
-            self, "sender", "" if sender is None or sender == "" else checked_address(sender, "the sender")
+        fields = vars(self)
+        fields["sender"] = sender = (
+            "" if sender is None or sender == "" else checked_address(sender, "the sender")
         )
-        named = [r if isinstance(r, Recipient) else Recipient(r) for r in _all(recipients, "recipients")]
-        set_field(self, "recipients", tuple(named))
-        set_field(self, "ret", ret)
-        set_field(self, "envid", envid)
-        set_field(self, "requiretls", requiretls)
-        set_field(self, "by", by)
-        set_field(self, "holdfor", holdfor)
-        set_field(self, "holduntil", holduntil)
-        set_field(self, "mt_priority", mt_priority)
-        set_field(self, "auth", auth)
-        set_field(self, "client", _pairs(client) if client != () else ())
-        if requiretls is not False or self.asks or self.client:
+        given = _all(recipients, "recipients")
+        if _are_str(given) and all_plain(given):
+            fields["addresses"] = given
+            fields["plain"] = sender.isascii()
+        else:
+            named = tuple(r if isinstance(r, Recipient) else Recipient(r) for r in given)
+            fields["recipients"] = named
+            fields["addresses"] = addresses = tuple(recipient.address for recipient in named)
+            fields["plain"] = (
+                sender.isascii()
+                and all(map(str.isascii, addresses))
+                and not any(recipient.asks for recipient in named)
+            )
+        extras = (ret, envid, by, holdfor, holduntil, mt_priority, auth)
+        fields["asks"] = asks = requiretls is not False or extras != _NO_EXTRAS
+        if asks or client != ():
+            fields.update(zip(_EXTRAS, extras, strict=True), requiretls=requiretls, client=_pairs(client))
             self._check()
-
-    @property
-    def asks(self) -> bool:
-        """Whether anything is asked of the servers on the way."""
-        extras = (self.ret, self.envid, self.by, self.holdfor, self.holduntil, self.mt_priority, self.auth)
-        return self.requiretls or extras != _NO_EXTRAS
 
     def _check(self) -> None:
         _must_be(self.requiretls, bool, "requiretls")
@@ -191,6 +211,10 @@ class Envelope:
 def _must_be(value: object, kind: type, what: str) -> None:
     if not isinstance(value, kind):
         raise LocalProtocolError(f"{what} is a {kind.__name__}, not {type(value).__name__}")
+
+
+def _are_str(values: tuple[object, ...]) -> TypeGuard[tuple[str, ...]]:
+    return set(map(type, values)) == _STR
 
 
 def _all(values: Iterable[T], what: str) -> tuple[T, ...]:

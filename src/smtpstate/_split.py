@@ -16,14 +16,14 @@ def next_batch(link: Link, envelope: Envelope, waiting: list[int]) -> tuple[list
     """
     if not link.conn.limited:
         return waiting, []
-    most = link.conn.capabilities.limit("RCPTMAX")
-    most_domains = link.conn.capabilities.limit("RCPTDOMAINMAX")
+    limit = link.conn.capabilities.limit
+    most, most_domains = limit("RCPTMAX"), limit("RCPTDOMAINMAX")
     if (most is None or len(waiting) <= most) and most_domains is None:
         return waiting, []
     batch: list[int] = []
     later: list[int] = []
     for index in waiting:
-        admitted = admits(link, envelope.recipients[index].address, beside=len(batch))
+        admitted = admits(link, envelope.addresses[index], beside=len(batch))
         (batch if admitted else later).append(index)
     link.exhausted = not batch
     return batch, later
@@ -31,10 +31,10 @@ def next_batch(link: Link, envelope: Envelope, waiting: list[int]) -> tuple[list
 
 def admits(link: Link, address: str, *, beside: int) -> bool:
     """Return whether a recipient may join so many others in a transaction; its domain counts from then on."""
-    most = link.conn.capabilities.limit("RCPTMAX")
+    limit = link.conn.capabilities.limit
+    most, most_domains = limit("RCPTMAX"), limit("RCPTDOMAINMAX")
     if most is not None and beside >= most:
         return False
-    most_domains = link.conn.capabilities.limit("RCPTDOMAINMAX")
     if most_domains is not None:
         domain = domain_of(address).lower()
         if domain not in link.domains and len(link.domains) >= most_domains:
