@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import mmap
+import pickle
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import FrozenInstanceError, replace
 from email.message import EmailMessage
 from io import BytesIO
 from pathlib import Path
@@ -139,6 +142,30 @@ def test_a_message_stays_what_it_is() -> None:
     message = Message(b"a", line_ends="strict")
     assert Message.of(message) is message
     assert Message.of(b"a") == Message(b"a")
+
+
+@pytest.mark.parametrize(
+    "message", [Message(b"a"), Message(b"a", size=1, utf8=False), Message([b"a"])], ids=repr
+)
+def test_a_message_is_a_value(message: Message) -> None:
+    for again in (copy.copy(message), copy.deepcopy(message), pickle.loads(pickle.dumps(message))):
+        assert again == message
+        assert repr(again) == repr(message)
+    assert replace(message, line_ends="strict") == replace(
+        replace(message, line_ends="strict"), open=message.open
+    )
+    assert replace(message, line_ends="strict") != message
+    assert hash(Message(b"a")) == hash(Message(b"a", None, "refuse", None, "crlf"))
+    assert (
+        repr(Message(b"a"))
+        == "Message(open=b'a', size=None, eight_bit='refuse', utf8=None, line_ends='crlf')"
+    )
+
+
+@pytest.mark.parametrize("name", ["open", "size", "other"])
+def test_a_message_cannot_be_changed(name: str) -> None:
+    with pytest.raises(FrozenInstanceError):
+        setattr(Message(b"a"), name, 5)
 
 
 @pytest.mark.parametrize("line_ends", ["crlf", "strict", "binary"])

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     )
 
 
+# One is made for nearly every message that is sent. So it is not slotted: a slot would have to be
+# filled for each option that nobody gave.
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, init=False)
 class Message:
     """A message, and what is known about it beforehand.
 
@@ -45,7 +47,22 @@ class Message:
     #: line ends, ``"binary"`` leaves all octets as they are (RFC 3030 §3)
     line_ends: Literal["crlf", "strict", "binary"] = "crlf"
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        open: Readable | Callable[[], Readable],
+        size: int | None = None,
+        eight_bit: bool | Literal["refuse", "send"] = "refuse",
+        utf8: bool | None = None,
+        line_ends: Literal["crlf", "strict", "binary"] = "crlf",
+    ) -> None:
+        fields = vars(self)
+        fields["open"] = open
+        options_given = size is not None or eight_bit != "refuse" or utf8 is not None or line_ends != "crlf"
+        if options_given or type(open) is not bytes:
+            fields.update(size=size, eight_bit=eight_bit, utf8=utf8, line_ends=line_ends)
+            self._check()
+
+    def _check(self) -> None:
         if isinstance(self.open, str):
             raise LocalProtocolError("a message is bytes or an EmailMessage; for a file give a pathlib.Path")
         if not (_is_readable(self.open) or callable(self.open)):
