@@ -106,16 +106,20 @@ def _envelope(
         lacking = lacking or _asked_of_mail(link, envelope, plan)
     if lacking is not None:
         return plan.refuse_all(indexes, lacking)
-    recipients = envelope.recipients
-    if link.offers("SMTPUTF8") and not plan.asks_for("SMTPUTF8"):
-        addresses = [envelope.sender, *(recipients[i].address for i in indexes)]
-        if not all(map(str.isascii, addresses)):
+    addresses = envelope.addresses
+    if not envelope.plain and link.offers("SMTPUTF8") and not plan.asks_for("SMTPUTF8"):
+        said = [envelope.sender, *(addresses[index] for index in indexes)]
+        if not all(map(str.isascii, said)):
             plan.parameters += (("SMTPUTF8", None),)
     sender = _on_the_wire(envelope.sender, utf8=plan.asks_for("SMTPUTF8"))
     if sender is None:
         return plan.refuse_all(indexes, _NO_UTF8)
     plan.sender = sender
     planned = plan.recipients
+    if envelope.plain:
+        planned += [(index, addresses[index], ()) for index in indexes]
+        return plan
+    recipients = envelope.recipients
     for index in indexes:
         recipient = recipients[index]
         if recipient.asks or not recipient.address.isascii():
