@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import final
 
 from smtpstate._config import TargetConfig
@@ -58,9 +60,10 @@ class Ending:
         """Forget what failed on the way to a session that was had in the end."""
         self.reply = self.error = None
 
-    def attempt(self, link: Link, seconds: float) -> Attempt:
-        """Return it as an entry of the delivery's attempts."""
-        return Attempt(
+    def attempt(self, link: Link, seconds: float) -> Callable[[], Attempt]:
+        """Return what makes it an entry of the delivery's attempts, for when somebody looks."""
+        return partial(
+            Attempt,
             endpoint=link.endpoint,
             phase=link.phase,
             remote=link.connected.remote if link.connected else None,

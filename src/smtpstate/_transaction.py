@@ -301,11 +301,12 @@ class Transaction:
     def settle_rest(self, fate: Fate) -> None:
         """Settle whoever is not settled yet."""
         self.verdict = fate
-        for position, index in enumerate(self._indexes):
-            if not self._decided[position]:
-                self._decided[position] = True
-                self._undecided -= 1
-                self._delivery.settle(index, fate)
+        indexes, decided = self._indexes, self._decided
+        if self._undecided < len(indexes):
+            indexes = [index for index, known in zip(indexes, decided, strict=True) if not known]
+        self._delivery.settle_all(indexes, fate)
+        self._decided = bytearray(b"\1") * len(decided)
+        self._undecided = 0
 
     def if_stopped_now(self, index: int) -> Fate | None:
         """Return what an unsettled recipient would become if everything stopped here."""
