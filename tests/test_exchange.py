@@ -11,7 +11,7 @@ from smtpstate.testing import ModelServer, Playground, on
 
 BOTH = ("PIPELINING", "CHUNKING")
 BINARY = (*BOTH, "BINARYMIME")
-BLOCK = 65536
+BLOCK = 262144
 
 
 def verbs(commands: list[str]) -> list[str]:

@@ -87,6 +87,20 @@ def test_no_octet_is_lost_between_peeking_and_reading(chunks: list[bytes]) -> No
     assert b"".join(found) == b"".join(chunks)
 
 
+def test_a_piece_that_is_a_block_is_read_without_a_copy() -> None:
+    piece = b"x" * BLOCK
+    store, reader = Store([piece, b"y"]), Reader(Message(stream()))
+    assert store.run(reader.read()) is piece
+
+
+def test_pieces_larger_than_a_block_are_cut() -> None:
+    octets = bytes(range(256)) * (3 * BLOCK // 256) + b"end"
+    store, reader = Store([octets[:1], octets[1:-1], octets[-1:]]), Reader(Message(stream()))
+    found = blocks(reader, store)
+    assert b"".join(found) == octets
+    assert all(len(block) == BLOCK for block in found[:-1])
+
+
 def test_a_source_is_asked_for_no_more_than_one_block_ahead() -> None:
     store, reader = Store([b"x" * BLOCK] * 100), Reader(Message(stream()))
     store.run(reader.peek())

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from smtpstate._message import Readable
 
 #: Octets read and sent at a time.
-BLOCK = 65536
+BLOCK = 262144
 
 
 class SourceFailed(Exception):
@@ -63,7 +63,8 @@ class Reader:
         self._opened = self._data is not None
         self._readable: Readable | None = None
         self._source: Source | None = None
-        self._held = bytearray()  # pulled and not yet read
+        # Pulled and not yet read: a piece as it came, as long as no other must be put behind it.
+        self._held: bytes | bytearray = b""
         self.seen: int = 0  #: octets that have been read
         self._strict = StrictLineEnds() if message.line_ends == "strict" else None
         self._refuse_eight_bit = False
@@ -138,8 +139,7 @@ class Reader:
             self._at += len(block)
             self.ended = self._at >= len(self._data)
         else:
-            block = bytes(self._held[:BLOCK])
-            del self._held[:BLOCK]
+            block = self._taken()
             self.ended = self._source is None and not self._held
         self._check(block, ended=self.ended, seen=self.seen, strict=self._strict)
         self.seen += len(block)
@@ -167,7 +167,25 @@ class Reader:
                 raise SourceFailed(error) from error
             if not chunk:
                 self._source = None
-            self._held += chunk
+            elif not self._held:
+                self._held = chunk
+            else:
+                if isinstance(self._held, bytes):
+                    self._held = bytearray(self._held)
+                self._held += chunk
+
+    def _taken(self) -> bytes:
+        """Take a block from what is held."""
+        held = self._held
+        if len(held) <= BLOCK:
+            self._held = b""
+            return bytes(held)
+        if isinstance(held, bytes):
+            held = self._held = bytearray(held)
+        with memoryview(held) as view:
+            block = bytes(view[:BLOCK])
+        del held[:BLOCK]
+        return block
 
     def _open(self) -> None:
         readable = self._resolved()
@@ -186,11 +204,11 @@ class Reader:
             strict.check(block)
             if ended:
                 strict.finish()
-        if not block.isascii():
+        seven_bit = self.message.eight_bit is False
+        if (self._refuse_eight_bit or seven_bit) and not block.isascii():
             if self._refuse_eight_bit:
                 raise NotSevenBit
-            if self.message.eight_bit is False:
-                raise LocalProtocolError("the message was said to be 7bit and holds 8bit octets")
+            raise LocalProtocolError("the message was said to be 7bit and holds 8bit octets")
         size = self.message.size
         seen += len(block)
         if size is not None and (seen > size or (ended and seen < size)):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
-BIG = bytes(range(256)) * 1000  # 256000 octets
+BIG = bytes(range(256)) * 1200  # 307200 octets
 
 
 def generator(*chunks: bytes) -> Iterator[bytes]:
@@ -94,7 +94,7 @@ def pulled(runtime: Runtime, message: Readable | Callable[[], Readable]) -> list
 
 def check(pieces: list[bytes]) -> None:
     assert b"".join(pieces) == BIG + b"end"
-    assert all(type(piece) is bytes and 0 < len(piece) <= 65536 for piece in pieces)
+    assert all(type(piece) is bytes and 0 < len(piece) <= 262144 for piece in pieces)
 
 
 @pytest.mark.parametrize("kind", SYNCHRONOUS)
@@ -160,7 +160,7 @@ def test_each_source_is_a_reading_from_the_start(runtime: Runtime, tmp_path: Pat
         first, second = Source(message), Source(message)
         return [(yield from Pull(first)), (yield from Pull(second))]
 
-    assert runtime.drive(steps) == [BIG[:65536]] * 2
+    assert runtime.drive(steps) == [BIG[:262144]] * 2
 
 
 def test_a_missing_file_is_the_callers_error(runtime: Runtime, tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_a_path_that_is_left_in_the_middle_is_closed(runtime: Runtime, tmp_path:
     def steps(clock: Clock) -> Steps[bytes]:
         return (yield from Pull(Source(Message(path))))
 
-    assert runtime.drive(steps) == BIG[:65536]
+    assert runtime.drive(steps) == BIG[:262144]
 
 
 def test_a_generator_of_the_callers_is_not_lost_when_its_turn_ends(runtime: Runtime) -> None:
