@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import tomllib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -27,8 +28,8 @@ def heading() -> list[str]:
         ),
         platform.machine(),
     )
-    versions = [f"Python {platform.python_version()}"]
-    for package in ("smtpstate", "aiosmtplib", "smtpproto", "python-slimta", "trio", "anyio"):
+    versions = [f"Python {platform.python_version()}", f"smtpstate {own_version()}"]
+    for package in ("aiosmtplib", "smtpproto", "python-slimta", "trio", "anyio"):
         try:
             versions.append(f"{package} {version(package)}")
         except PackageNotFoundError:
@@ -39,6 +40,12 @@ def heading() -> list[str]:
     versions.append(told(["postconf", "-h", "mail_version"], "Postfix", before="Postfix "))
     cores = f"{processor}, {os.cpu_count()} processors"
     return [f"{platform.system()} {platform.release()}, {cores}. {', '.join(versions)}.", ""]
+
+
+def own_version() -> str:
+    """Return the version of the source that is measured, installed or not."""
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))
+    return str(project["project"]["version"])
 
 
 def told(program: list[str], name: str, *, before: str = "") -> str:

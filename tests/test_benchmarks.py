@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import tomllib
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from clients import CLIENTS
 from measure import Lost, Run, checked, ratio
 from micro import grown
-from report import chart, judged
+from report import chart, heading, judged
 from rows import GROWTHS, OURS, PEERS, ROWS, Ceiling, Goal, Row
 from sink import Counts, Peer, take
 from sinks import serving
@@ -170,3 +172,8 @@ def test_the_chart_has_a_bar_for_each_client_the_longest_for_the_fastest() -> No
     assert texts == ["Mail: messages a second", "smtpstate, blocking", "2,000", "smtplib", "500"]
     widths = [int(bar.get("width", "0")) for bar in drawn.iter("{http://www.w3.org/2000/svg}rect")][1:]
     assert widths[0] == 4 * widths[1] > 0
+
+
+def test_the_heading_names_the_version_that_is_measured() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))
+    assert f", smtpstate {project['project']['version']}," in heading()[0]
