@@ -352,6 +352,18 @@ def test_debug_logs_the_dialogue(adapter: str, debug: bool, caplog: pytest.LogCa
     assert [line for line in logged if "sesame" in line] == []
 
 
+def test_a_record_of_the_log_says_what_made_it(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "smtpstate")
+    with serve(ModelServer()) as served:
+        config = TargetConfig(targets=[served.endpoint], debug=True)
+        with smtpstate_blocking.Target(config) as target:
+            target.deliver(Envelope("a@x.example", ["b@y.example"]), b"hello\r\n")
+    records = [record for record in caplog.records if record.name == "smtpstate"]
+    assert {(record.filename, record.funcName, record.msg) for record in records} == {
+        ("_logging.py", "log", "%s")
+    }
+
+
 def test_debug_costs_nothing_where_nobody_listens(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "smtpstate")
     with serve(ModelServer()) as served:

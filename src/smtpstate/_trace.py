@@ -94,6 +94,8 @@ class Received(TraceEvent):
     def __str__(self) -> str:
         if self.reply.code == 334:
             return "< 334 ****"  # of SCRAM it holds what a password could be guessed from
+        if len(self.reply.lines) == 1:
+            return f"< {self.reply}"
         return "\n".join(
             f"< {self.reply.code}{separator}{line}".rstrip()
             for separator, line in zip(

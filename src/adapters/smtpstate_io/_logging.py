@@ -28,5 +28,19 @@ def traced(config: TargetConfig, trace: Trace | None) -> Trace | None:
 def log(event: TraceEvent) -> None:
     """Log an event at DEBUG, one record for each of its lines."""
     if logger.isEnabledFor(logging.DEBUG):
-        for line in str(event).split("\n"):
-            logger.debug("%s", visible(line))
+        text = str(event)
+        if text.isprintable():  # nearly always: it is one line, and nothing in it needs an escape
+            _log_line(text)
+        else:
+            for line in text.split("\n"):
+                _log_line(visible(line))
+
+
+def _log_line(line: str) -> None:
+    # ``logger.debug`` would search the stack for who calls, each time anew, and find this.
+    logger.handle(
+        logger.makeRecord(logger.name, logging.DEBUG, __file__, _LINE, "%s", (line,), None, log.__name__)
+    )
+
+
+_LINE = log.__code__.co_firstlineno
