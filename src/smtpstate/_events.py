@@ -113,11 +113,19 @@ class MessageAnswered(Answered):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class RecipientDelivered(Answered):
     """LMTP's final reply for one recipient (RFC 2033 §4.2)."""
 
     recipient: Rcpt  #: the command that named it
+
+    def __init__(self, reply: Reply, command: Command, recipient: Rcpt) -> None:
+        _set_reply(self, reply)
+        _set_command(self, command)
+        _set_recipient(self, recipient)
+
+
+_set_recipient = setter(RecipientDelivered, "recipient")
 
 
 @final

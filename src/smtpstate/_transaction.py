@@ -344,7 +344,7 @@ class Transaction:
         shared = self._shared
         if (
             shared is None
-            or shared.reply != reply
+            or shared.reply is not reply  # equal replies are the same object as a rule
             or shared.phase is not phase
             or shared.status is not status
         ):
