@@ -361,7 +361,7 @@ def test_421_in_the_first_of_several_transactions_is_the_word_to_all() -> None:
 
 
 def test_a_message_refused_before_its_end_is_not_tried_with_the_recipients_that_wait() -> None:
-    large = Message(b"x" * 150_000, line_ends="binary")
+    large = Message(b"x" * 600_000, line_ends="binary")
     delivery = Delivery(Envelope("a0@x.example", ["r00@y.example", "r01@y.example"]), large)
     rules = [on("BDAT", occurrence=1).reply(452, "4.3.1 no room")]
     sent = send(rules, "chunks", [delivery], more_offers=["LIMITS RCPTMAX=1"], correct=False)

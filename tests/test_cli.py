@@ -259,7 +259,7 @@ class Broken(io.RawIOBase):
         if self.begun:
             raise OSError(5, "Input/output error")
         self.begun = True
-        return b"Subject: half of it\n" * 10000
+        return b"Subject: half of it\n" * 30000
 
 
 def test_a_message_that_cannot_be_read_to_its_end_is_never_delivered_in_part(

@@ -164,20 +164,22 @@ class AuthAbort(Command):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Mail(Command):
     """Begin a transaction and name who gets bounces (RFC 5321 §4.1.1.2)."""
 
     reverse_path: str  #: without angle brackets; empty is the null reverse-path
-    parameters: Parameters = ()
+    parameters: Parameters
     verb: ClassVar[str] = "MAIL"
     pipelines: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        if self.reverse_path:
-            checked_address(self.reverse_path, "the reverse-path")
-        if self.parameters:
-            check_parameters(self.parameters)
+    def __init__(self, reverse_path: str, parameters: Parameters = ()) -> None:
+        if reverse_path:
+            checked_address(reverse_path, "the reverse-path")
+        if parameters:
+            check_parameters(parameters)
+        _set_reverse_path(self, reverse_path)
+        _set_mail_parameters(self, parameters)
 
     @property
     def may_be_long(self) -> bool:
@@ -195,6 +197,10 @@ class Mail(Command):
     def needs(self) -> tuple[str, ...]:
         """See ``Command.needs``."""
         return offers_needed(self.parameters) if self.parameters else ()
+
+
+_set_reverse_path = setter(Mail, "reverse_path")
+_set_mail_parameters = setter(Mail, "parameters")
 
 
 @final

@@ -169,6 +169,11 @@ class Connection:
         return self._parser.holds_octets
 
     @property
+    def silent(self) -> bool:
+        """Whether nothing has come since ``next_event`` last had nothing to tell."""
+        return self._parser.idle and not self._ended and self._failure is None
+
+    @property
     def at_rest(self) -> bool:
         """Whether it is open, and nothing is under way in either direction."""
         return not (self._pending or self._parser.holds_octets or self._machine.state is _CLOSED)
@@ -255,7 +260,6 @@ class Connection:
         if isinstance(command, Content):
             return self._encoder.encode(command.chunk)
         wire = self._encoder.finish()
-        self._encoder = DataEncoder()
         if self._each_answered and not self._accepted:
             # RFC 2033 §4.2: one reply for each accepted recipient, and there is none
             self._machine.answered(EndOfContent, row, 2, outstanding=False)

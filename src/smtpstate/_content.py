@@ -52,7 +52,8 @@ class LineEnds:
         return chunk
 
     def finish(self) -> bytes:
-        """Return what makes the message end in CRLF; nothing if it does, or is empty."""
+        """Return what makes the message end in CRLF; nothing if it does, or is empty. Another may follow."""
+        self._after_cr = False
         if self.at_line_start:
             return b""
         self.at_line_start = True
@@ -119,5 +120,5 @@ class DataEncoder:
         return chunk
 
     def finish(self) -> bytes:
-        """Return the end of data, with the CRLF before it that the message may lack."""
+        """Return the end of data, with the CRLF before it that the message may lack. Another may follow."""
         return self._lines.finish() + b".\r\n"

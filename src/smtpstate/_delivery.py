@@ -232,6 +232,8 @@ class Delivery:
     @property
     def attempts(self) -> tuple[Attempt, ...]:
         """Every endpoint that was tried, in that order."""
+        if not self._attempts:
+            return ()
         attempts = tuple(made if isinstance(made, Attempt) else made() for made in self._attempts)
         self._attempts[:] = attempts
         return attempts

@@ -101,7 +101,7 @@ class ChunkAnswered(Answered):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class MessageAnswered(Answered):
     """The final reply to the whole message.
 
@@ -109,7 +109,15 @@ class MessageAnswered(Answered):
     its end, or with no recipient standing.
     """
 
-    early: bool = False  #: it came before the end of the message was sent; the connection is over
+    early: bool  #: it came before the end of the message was sent; the connection is over
+
+    def __init__(self, reply: Reply, command: Command, early: bool = False) -> None:
+        _set_reply(self, reply)
+        _set_command(self, command)
+        _set_early(self, early)
+
+
+_set_early = setter(MessageAnswered, "early")
 
 
 @final

@@ -73,8 +73,10 @@ def name_recipients(link: Link, transaction: Transaction) -> Steps[None]:
         if transaction.all_named:
             return
         run = transaction.next_recipients(link.room)
-        if run:
+        if len(run) > 1:
             link.submit_run(run, hear)
+        elif run:
+            link.submit(run[0], hear)
         else:
             rcpt = transaction.next_recipient()
             yield from make_room_for(link, rcpt)

@@ -324,7 +324,7 @@ class Link:
             RemoteProtocolError: the server is not to be believed any more.
             Closing: the server said 421.
         """
-        while not self._dispatch():
+        while self.conn.silent or not self._dispatch():
             data = yield from Receive(self._reply_deadline(timeout))
             self.conn.receive_data(data)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import final
 
 from smtpstate._commands import RCPT_FRAME, Command, Mail, Rcpt, Rset, rcpt_of
@@ -84,15 +84,15 @@ class Transaction:
 
     # What is said.
 
-    def opening(self) -> Iterator[tuple[Command, Listener]]:
-        """Yield what comes before the recipients: MAIL, and RSET where something was left unfinished."""
+    def opening(self) -> list[tuple[Command, Listener]]:
+        """Return what comes before the recipients: MAIL, and RSET where something was left unfinished."""
         conn = self._link.conn
         # A BDAT that fails leaves a transaction behind (RFC 3030 §2). Where the one before is not
         # answered yet, RSET must go ahead of the answer: some server could take these recipients
         # for the message before, and its sender for theirs.
-        if conn.in_transaction or (self._link.chunks and conn.outstanding):
-            yield Rset(), _hear_reset
-        yield Mail(self._plan.sender, self._plan.parameters), self.hear_sender
+        unfinished = conn.in_transaction or (self._link.chunks and conn.outstanding)
+        mail = (Mail(self._plan.sender, self._plan.parameters), self.hear_sender)
+        return [(Rset(), _hear_reset), mail] if unfinished else [mail]
 
     def next_recipient(self) -> Rcpt:
         """Return what names the next recipient."""
