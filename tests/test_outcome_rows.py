@@ -242,7 +242,7 @@ def test_a_refusal_while_the_message_is_sent_stops_it_and_is_everyones(
 @pytest.mark.parametrize(("code", "status"), [(451, F), (552, R)])
 def test_a_refused_chunk_ends_the_message_and_is_everyones(protocol: str, code: int, status: object) -> None:
     rules = [on("BDAT", occurrence=2).reply(code, "stop")]
-    played = play(rules, message=BIG, protocol=protocol, extensions=("CHUNKING",))
+    played = play(rules, message=BIG * 3, protocol=protocol, extensions=("CHUNKING",))
     assert (played.statuses, played.codes) == ([status] * 2, [code] * 2)
     assert not played.quit
     assert sum(line.startswith("BDAT") for line in played.said) == 2

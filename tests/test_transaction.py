@@ -131,7 +131,7 @@ def test_a_transaction_left_open_is_abandoned_first_and_rset_cannot_be_refused()
         told.link.conn.send(said)
         told.link.conn.receive_data(b"250 ok\r\n")
         told.link.conn.next_event()
-    command, listener = next(told.transaction.opening())
+    (command, listener), _ = told.transaction.opening()
     assert command == Rset()
     listener(CommandAnswered(reply(250), Rset()))
     with pytest.raises(RemoteProtocolError, match="RSET"):

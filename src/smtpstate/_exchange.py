@@ -8,7 +8,7 @@ from smtpstate._events import Answered
 from smtpstate._link import Link
 from smtpstate._outcomes import Phase
 from smtpstate._plan import Plan
-from smtpstate._reader import Reader
+from smtpstate._reader import CHUNK, Reader
 from smtpstate._requests import Steps
 from smtpstate._transaction import Transaction
 
@@ -141,7 +141,7 @@ def send_chunks(link: Link, transaction: Transaction, plan: Plan) -> Steps[None]
     lines = None if plan.binary else LineEnds()
     transaction.go_ahead = True
     while True:
-        block = yield from plan.reader.read()
+        block = yield from plan.reader.read(CHUNK)
         last = plan.reader.ended
         chunk = block if lines is None else lines.encode(block)
         if last and lines is not None:

@@ -13,8 +13,10 @@ from smtpstate._requests import Pull, Steps
 if TYPE_CHECKING:
     from smtpstate._message import Readable
 
-#: Octets read and sent at a time.
-BLOCK = 262144
+#: Octets that are looked at before MAIL, and sent at a time after DATA.
+BLOCK = 65536
+#: Octets of a chunk, which goes out as it is.
+CHUNK = 262144
 
 
 class SourceFailed(Exception):
@@ -63,8 +65,7 @@ class Reader:
         self._opened = self._data is not None
         self._readable: Readable | None = None
         self._source: Source | None = None
-        # Pulled and not yet read: a piece as it came, as long as no other must be put behind it.
-        self._held: bytes | bytearray = b""
+        self._held = b""  # pulled, and not yet read from ``_at`` on
         self.seen: int = 0  #: octets that have been read
         self._strict = StrictLineEnds() if message.line_ends == "strict" else None
         self._refuse_eight_bit = False
@@ -100,7 +101,7 @@ class Reader:
         """The whole message, where it is all at hand after ``peek``."""
         if self._data is not None:
             return self._data
-        return bytes(self._held) if self._opened and self._source is None else None
+        return self._held[self._at :] if self._opened and self._source is None else None
 
     @property
     def size(self) -> int | None:
@@ -117,13 +118,13 @@ class Reader:
 
     def peek(self) -> Steps[bytes]:
         """Return the first block, at most ``BLOCK`` octets; ``read`` returns it again."""
-        yield from self._prepare()
+        yield from self._prepare(BLOCK)
         if self._data is not None:
             return self._data[:BLOCK]
-        return bytes(self._held[:BLOCK])
+        return self._held[self._at : self._at + BLOCK]
 
-    def read(self) -> Steps[bytes]:
-        """Return the next block, at most ``BLOCK`` octets; empty at the end.
+    def read(self, most: int = BLOCK) -> Steps[bytes]:
+        """Return the next block, of ``most`` octets but the last one; empty at the end.
 
         Raises:
             LocalProtocolError: the message breaks a promise: its size, its
@@ -132,15 +133,12 @@ class Reader:
             SourceFailed: the caller's source raised something.
         """
         if self._data is None:
-            yield from self._prepare()
+            yield from self._prepare(most)
         self.begun = True
-        if self._data is not None:
-            block = self._data[self._at : self._at + BLOCK]
-            self._at += len(block)
-            self.ended = self._at >= len(self._data)
-        else:
-            block = self._taken()
-            self.ended = self._source is None and not self._held
+        octets = self._held if self._data is None else self._data
+        block = octets[self._at : self._at + most]
+        self._at += len(block)
+        self.ended = self._source is None and self._at >= len(octets)
         self._check(block, ended=self.ended, seen=self.seen, strict=self._strict)
         self.seen += len(block)
         return block
@@ -155,37 +153,27 @@ class Reader:
         strict = StrictLineEnds() if self._strict is not None else None
         self._check(self.whole or b"", ended=True, seen=0, strict=strict)
 
-    def _prepare(self) -> Steps[None]:
-        """Have a whole block at hand, or all that is left."""
+    def _prepare(self, octets: int) -> Steps[None]:
+        """Have so many octets at hand, or all that are left."""
         if not self._opened:
             self._opened = True
             self._open()
-        while self._source is not None and len(self._held) < BLOCK:
+        at_hand = len(self._held) - self._at
+        if self._source is None or at_hand >= octets:
+            return
+        parts = [self._held[self._at :]] if at_hand else []
+        while self._source is not None and at_hand < octets:
             try:
                 chunk = yield from Pull(self._source)
             except Exception as error:
                 raise SourceFailed(error) from error
-            if not chunk:
-                self._source = None
-            elif not self._held:
-                self._held = chunk
+            if chunk:
+                parts.append(chunk)
+                at_hand += len(chunk)
             else:
-                if isinstance(self._held, bytes):
-                    self._held = bytearray(self._held)
-                self._held += chunk
-
-    def _taken(self) -> bytes:
-        """Take a block from what is held."""
-        held = self._held
-        if len(held) <= BLOCK:
-            self._held = b""
-            return bytes(held)
-        if isinstance(held, bytes):
-            held = self._held = bytearray(held)
-        with memoryview(held) as view:
-            block = bytes(view[:BLOCK])
-        del held[:BLOCK]
-        return block
+                self._source = None
+        self._held = parts[0] if len(parts) == 1 else b"".join(parts)
+        self._at = 0
 
     def _open(self) -> None:
         readable = self._resolved()
