@@ -114,7 +114,7 @@ class Blocking(Runtime):
 
     def waits(self, wait: Wait, seconds: float) -> float:
         begun = time.monotonic()
-        smtpstate_blocking.Wire(context_for)._until(wait, seconds)
+        smtpstate_blocking.Wire(context_for).until(wait, seconds)
         return time.monotonic() - begun
 
     def cancel(self, begin: BeginCancelled) -> BaseException | None:
@@ -127,7 +127,7 @@ class Blocking(Runtime):
             # A signal right before a system call does not interrupt it, and one between two
             # calls may hit anything: it is sent again and again, and only to who waits.
             while not over:
-                if sys._current_frames()[this].f_code.co_name in ("_until", "_look_up"):
+                if sys._current_frames()[this].f_code.co_name in ("until", "_look_up"):
                     signal.pthread_kill(this, signal.SIGUSR1)
                 time.sleep(0.001)
 

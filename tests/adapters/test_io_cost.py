@@ -75,7 +75,8 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     counted(Channel, "_given", "send")
     counted(Channel, "_received", "receive")
     counted(Channel, "receive_early", "early")
-    counted(smtpstate_blocking.Wire, "_until", "wait")
+    counted(smtpstate_blocking.Wire, "until", "wait")
+    counted(smtpstate_blocking.Wire, "_ready", "glance")
     counted(AsyncioWaiter, "until", "wait")
     counted(TrioWaiter, "until", "wait")
     counted(AsyncioWaiter, "_set_timer", "timer")
@@ -83,10 +84,13 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counts
 
 
-def test_a_message_costs_two_sends_three_receives_and_two_waits(
+def test_a_message_costs_two_sends_two_receives_two_waits_and_one_glance(
     runtime: Runtime, counts: Counter[str]
 ) -> None:
-    """One receive is the glance at the idle connection. Nothing is watched or timed anew."""
+    """The glance is at the idle connection; one more receive, where that cannot be asked for less.
+
+    Nothing is watched or timed anew.
+    """
     seen: list[Counter[str]] = []
 
     def check(delivery: Delivery) -> None:
@@ -111,11 +115,12 @@ def test_a_message_costs_two_sends_three_receives_and_two_waits(
     cost = seen[-1]
     cost.subtract(seen[0])
     del cost["early"]  # as many of the receives as the framework likes
-    assert {what: count / MESSAGES for what, count in cost.items() if count} == {
-        "send": 2,
-        "receive": 3,
-        "wait": 2,
-    }
+    expected = {"send": 2, "receive": 2, "wait": 2}
+    if isinstance(runtime, Asynchronous):
+        expected["receive"] += 1
+    else:
+        expected["glance"] = 1
+    assert {what: count / MESSAGES for what, count in cost.items() if count} == expected
 
 
 def test_a_new_connection_is_waited_for_and_not_the_one_before(

@@ -109,7 +109,7 @@ class Waits:
 
         with closing(smtpstate_blocking.Wire(context_for, connect=hook)) as wire:
             self._patch.setattr(wire, "clock", lambda: self.now)
-            self._patch.setattr(wire, "_until", until)
+            self._patch.setattr(wire, "until", until)
             return smtpstate_blocking.drive(dialogue, wire)
 
 

@@ -182,6 +182,9 @@ class Deliveries:
         """Wait until something happens, and go on where it does."""
         self._busy = True
         try:
+            if len(self._moving) == 1:
+                self._move_alone(self._moving[0])
+                return
             poll = select.poll()
             for moving in self._moving:
                 for sock in moving.wait.sockets:
@@ -194,6 +197,11 @@ class Deliveries:
                     self._advance(moving)
         finally:
             self._busy = False
+
+    def _move_alone(self, moving: _Moving) -> None:
+        # Its wire knows already how to wait for its one socket.
+        moving.slot.wire.until(moving.wait, max(moving.wakes - time.monotonic(), 0))
+        self._advance(moving)
 
     def _advance(self, moving: _Moving) -> None:
         try:

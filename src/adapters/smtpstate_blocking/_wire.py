@@ -6,7 +6,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable
 from queue import Empty, SimpleQueue
 from ssl import SSLContext
 from typing import TypeVar, final
@@ -66,8 +66,8 @@ class Wire:
         self.clock: Clock = time.monotonic
         self._channel = Channel(context_for)
         self._connect = connect
-        self._poll = select.poll()
-        self._polled: Wait | None = None  # what ``_poll`` looks at
+        # For reading and for writing: what was waited for last, and how.
+        self._polls: list[tuple[Wait | None, select.poll]] = [(None, select.poll()), (None, select.poll())]
 
     def perform(self, request: Request) -> Connected | Negotiated | bytes | None:
         """Do what is asked for, and return the answer.
@@ -84,36 +84,60 @@ class Wire:
                 # An answer that came in time is heard even by who was busy until the deadline.
                 remaining = request.deadline - self.clock()
                 if remaining > 0:
-                    self._until(channel.readable, remaining)
+                    self.until(channel.readable, remaining)
                 data = channel.look()
                 if data is None and remaining <= 0:
                     raise DeadlinePassed("the deadline passed")
             return data
         if isinstance(request, Poll):
-            return channel.look()
+            data = channel.held()
+            if data is None and self._ready(channel.readable):
+                data = channel.look()
+            return data
         if isinstance(request, Send):
             rest = channel.send(request)
             if rest is None:
                 return None
-            waits, deadline = rest, request.deadline
+            waits: Iterable[Wait] = rest
+            deadline = request.deadline
         else:
-            waits, deadline = self._begin(request)
+            waits, deadline = self.begin(request)
         for wait in waits:  # each comes after a look that has found nothing to be done
             remaining = deadline - self.clock()
             if remaining <= 0:
                 raise DeadlinePassed("the deadline passed")
-            self._until(wait, remaining)
+            self.until(wait, remaining)
         return channel.answer
 
-    def waits(self, request: Request) -> Iterator[tuple[Wait, float]]:
-        """Do what is asked for, but leave the waiting to the caller, each time until its deadline at most.
+    def begin(self, request: Request) -> tuple[Iterable[Wait], float]:
+        """Do at once what can be; return what to wait for until it is done, and the deadline of that.
 
         Raises:
             TransportError: it could not be done; ``DeadlinePassed`` if not in time.
+            LocalProtocolError: what the caller's own hook gave cannot be used.
+            Exception: unchanged, whatever else that hook raises.
         """
-        waits, deadline = self._begin(request)
-        for wait in waits:
-            yield wait, deadline
+        if isinstance(request, Send):
+            return self._channel.send(request) or (), request.deadline
+        if isinstance(request, (Receive, Handshake)):
+            return self._channel.perform(request), request.deadline
+        if not isinstance(request, Connect):
+            raise TypeError(f"not a request for a connection: {request!r}")
+        if self._connect is not None:
+            self._use_hook(self._connect, request)
+            return (), request.deadline
+        addresses = _look_up(request.endpoint, request.deadline)
+        return self._channel.connect(request, addresses), request.deadline
+
+    def until(self, wait: Wait, remaining: float) -> None:
+        """Wait as ``wait`` says, for ``remaining`` seconds at most."""
+        known, poll = self._polls[wait.to_write]
+        if known is not wait:
+            poll = self._poll_for(wait)
+        seconds = wait.seconds
+        if seconds is None or seconds > remaining:
+            seconds = remaining
+        poll.poll(min(seconds, _DAY) * 1000)
 
     @property
     def answer(self) -> Connected | Negotiated | bytes | None:
@@ -128,18 +152,7 @@ class Wire:
         """End the connection under somebody who still uses it, and is to close it."""
         self._channel.hang_up()
 
-    def _begin(self, request: Request) -> tuple[Iterator[Wait], float]:
-        if isinstance(request, (Receive, Send, Handshake)):
-            return self._channel.perform(request), request.deadline
-        if not isinstance(request, Connect):
-            raise TypeError(f"not a request for a connection: {request!r}")
-        if self._connect is not None:
-            waits = self._use_hook(self._connect, request)
-        else:
-            waits = self._channel.connect(request, _look_up(request.endpoint, request.deadline))
-        return waits, request.deadline
-
-    def _use_hook(self, connect: Callable[[Endpoint], socket.socket], request: Connect) -> Iterator[Wait]:
+    def _use_hook(self, connect: Callable[[Endpoint], socket.socket], request: Connect) -> None:
         self.close()
         try:
             self._channel.adopt(connect(request.endpoint))
@@ -148,16 +161,20 @@ class Wire:
         if self.clock() >= request.deadline:
             self.close()
             raise DeadlinePassed("the deadline passed")
-        return iter(())
 
-    def _until(self, wait: Wait, remaining: float) -> None:
-        if wait is not self._polled:
-            self._poll = select.poll()
-            for sock in wait.sockets:
-                self._poll.register(sock, select.POLLOUT if wait.to_write else select.POLLIN)
-            self._polled = wait
-        seconds = remaining if wait.seconds is None else min(remaining, wait.seconds)
-        self._poll.poll(min(seconds, _DAY) * 1000)
+    def _ready(self, wait: Wait) -> bool:
+        """Return whether there is nothing to wait for: asking costs less than to fail at it."""
+        known, poll = self._polls[wait.to_write]
+        if known is not wait:
+            poll = self._poll_for(wait)
+        return bool(poll.poll(0))
+
+    def _poll_for(self, wait: Wait) -> select.poll:
+        poll = select.poll()
+        for sock in wait.sockets:
+            poll.register(sock, select.POLLOUT if wait.to_write else select.POLLIN)
+        self._polls[wait.to_write] = wait, poll
+        return poll
 
 
 def drive(dialogue: Dialogue[T], wire: Wire) -> T:
@@ -203,7 +220,9 @@ def steps_of(dialogue: Dialogue[T], wire: Wire, lane: Lane) -> Generator[tuple[W
                 elif isinstance(request, Poll):
                     answer = wire.perform(request)
                 else:
-                    yield from wire.waits(request)
+                    waits, deadline = wire.begin(request)
+                    for wait in waits:
+                        yield wait, deadline
                     answer = wire.answer
             except Exception as error:
                 dialogue.fail(error)

@@ -43,7 +43,7 @@ class Channel:
         self._torn = False  # the kernel has taken only a part of what we send
         self._early: bytes | TransportError | None = None  # received before it was asked for
         self._heard: bytes | None = None  # received while something was being sent, and not yet asked for
-        self._writable = _BUSY
+        self._writable = self._heedful = _BUSY
         #: what to wait for before the next ``look``
         self.readable: Wait = _BUSY
         #: the answer to the request that was performed last
@@ -105,6 +105,7 @@ class Channel:
             TransportError: the network or TLS failed.
         """
         data = request.data if self._tls is None else self._tls.seal(request.data)
+        self.answer = None
         taken = self._given(data)
         return None if taken == len(data) else self._give_rest(memoryview(data)[taken:], heed=request.heed)
 
@@ -194,7 +195,6 @@ class Channel:
         rest = self.send(request)
         if rest is not None:
             yield from rest
-        self.answer = None
 
     def _give(self, data: bytes) -> Iterator[Wait]:
         taken = self._given(data)
@@ -202,7 +202,7 @@ class Channel:
             yield from self._give_rest(memoryview(data)[taken:])
 
     def _give_rest(self, rest: memoryview, *, heed: bool = False) -> Iterator[Wait]:
-        wait = Wait(self._writable.sockets, to_write=True, seconds=_GLANCE) if heed else self._writable
+        wait = self._heedful if heed else self._writable
         self._torn = True
         while rest:
             yield wait
@@ -210,7 +210,6 @@ class Channel:
                 self._heed()
             rest = rest[self._given(rest) :]
         self._torn = False
-        self.answer = None
 
     def _given(self, data: bytes | memoryview) -> int:
         """Have the system take what it can, and return how many octets that were."""
@@ -278,6 +277,7 @@ class Channel:
         self._sock = sock
         self.readable = Wait((sock,))
         self._writable = Wait((sock,), to_write=True)
+        self._heedful = Wait((sock,), to_write=True, seconds=_GLANCE)
         if sock.family not in (socket.AF_INET, socket.AF_INET6):
             return Connected(None, None)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
