@@ -58,10 +58,11 @@ class Gate:
             turn.wait()
         except BaseException:  # interrupted: perhaps just when it was our turn
             with self._lock:
-                if turn.is_set():
-                    self._pass_on()
-                else:
+                ours = turn.is_set()
+                if not ours:
                     self._waiting.remove(turn)
+            if ours:
+                self.leave()
             raise
 
     def enter_if_free(self) -> bool:
@@ -79,10 +80,7 @@ class Gate:
     def leave(self) -> None:
         """Let the next one in."""
         with self._lock:
-            self._pass_on()
-
-    def _pass_on(self) -> None:
-        if self._waiting:
-            self._waiting.popleft().set()  # the permit goes from hand to hand
-        else:
-            self._permits += 1
+            if self._waiting:
+                self._waiting.popleft().set()  # the permit goes from hand to hand
+            else:
+                self._permits += 1

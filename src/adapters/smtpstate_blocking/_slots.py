@@ -28,6 +28,12 @@ class Slots:
         with self._books:
             self._pool.give(slot)
 
+    def exchange(self, slot: Slot[Wire]) -> Slot[Wire] | None:
+        """Take a slot back, and return one that has been idle for too long, if there is one."""
+        with self._books:
+            self._pool.give(slot)
+            return self._pool.take_expired()
+
     def drop(self, slot: Slot[Wire]) -> None:
         """Close a slot at once."""
         with self._books:

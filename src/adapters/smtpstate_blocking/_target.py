@@ -116,8 +116,15 @@ class Target(TargetBase[Wire]):
     def run(self, delivery: Delivery) -> None:
         """Do the same for a delivery that the caller made, and can read after an interruption too."""
         self._check_open()
-        with self._permit, self._connection(delivery) as slot:
-            drive(slot.courier.delivering(delivery), slot.wire)
+        with self._permit:
+            slot = self._take(delivery)
+            try:
+                drive(slot.courier.delivering(delivery), slot.wire)
+                self._part(slot)
+            except BaseException:
+                self._slots.drop(slot)
+                raise
+            self._give(slot)
 
     def deliver_many(self, deliveries: Iterable[Item], *, ahead: int = 32) -> Deliveries:
         """Hand many messages over, each begun before the ones before it are answered.
@@ -215,19 +222,30 @@ class Target(TargetBase[Wire]):
 
     @contextmanager
     def _connection(self, delivery: Delivery) -> Generator[Slot[Wire], None, None]:
-        if self._over:
-            raise LocalProtocolError("the target is closed")
-        slot = self._slots.take(delivery)
+        slot = self._take(delivery)
         try:
             yield slot
-            if not (self._entered and slot.courier.keeps_connection):
-                drive(slot.courier.leaving(), slot.wire)
+            self._part(slot)
         except BaseException:
             self._slots.drop(slot)
             raise
-        self._slots.give(slot)
-        while (expired := self._slots.take_expired()) is not None:
+        self._give(slot)
+
+    def _take(self, delivery: Delivery) -> Slot[Wire]:
+        if self._over:
+            raise LocalProtocolError("the target is closed")
+        return self._slots.take(delivery)
+
+    def _part(self, slot: Slot[Wire]) -> None:
+        """Say goodbye, unless the connection is to be kept."""
+        if not (self._entered and slot.courier.keeps_connection):
+            drive(slot.courier.leaving(), slot.wire)
+
+    def _give(self, slot: Slot[Wire]) -> None:
+        expired = self._slots.exchange(slot)
+        while expired is not None:
             self._leave(expired)
+            expired = self._slots.take_expired()
 
     def _lend(self, delivery: Delivery) -> Slot[Wire]:
         self._check_open()
