@@ -105,8 +105,11 @@ class Backlog:
     @property
     def is_in_the_way(self) -> bool:
         """Whether somebody else waits for a connection for whom no lane is about to end yet."""
+        others = self._waiting()
+        if not others:
+            return False
         own = sum(not lane.begun for lane in self.lanes)
-        return self._waiting() - own > sum(lane.makes_way for lane in self.lanes)
+        return others - own > sum(lane.makes_way for lane in self.lanes)
 
     def put(self, item: Item) -> None:
         """Have one more at hand."""
@@ -150,30 +153,38 @@ class Lane:
     """Answers the requests of one dialogue that delivers many.
 
     Attributes:
+        depth: how many deliveries may be under way in it.
         begun: it has a connection to deliver on.
         makes_way: it takes no more, so that somebody else can have its connection.
     """
 
-    __slots__ = ("_backlog", "_changed", "_taken", "_under_way", "_waits", "begun", "makes_way")
+    __slots__ = (
+        "_backlog",
+        "_changed",
+        "_soon",
+        "_taken",
+        "_under_way",
+        "_waits",
+        "begun",
+        "depth",
+        "makes_way",
+    )
 
     def __init__(self, backlog: Backlog, changed: Callable[[], object]) -> None:
         self._backlog = backlog
         self._changed = changed
         self._taken = 0
         self._under_way = 0
+        self.depth: int = backlog.depth
+        self._soon = min(self.depth, _SOON)
         self._waits = False  # it was given nothing when it asked, and hears answers meanwhile
         self.begun: bool = False
         self.makes_way: bool = False
 
     @property
-    def depth(self) -> int:
-        """How many deliveries may be under way in it."""
-        return self._backlog.depth
-
-    @property
     def has_room(self) -> bool:
         """Whether it will take another delivery by itself before long."""
-        return not self._waits and self._under_way < min(self.depth, _SOON)
+        return not self._waits and self._under_way < self._soon
 
     def answer(self, request: Take | Give) -> Delivery | Queue | None:
         """Answer a request; what failed on the caller's side stays in the backlog."""
@@ -191,6 +202,6 @@ class Lane:
             return Queue.END if request.wait or self._backlog.ended else Queue.LATER
         self._taken += 1
         self._under_way += 1
-        if self._under_way == min(self.depth, _SOON):
+        if self._under_way == self._soon:
             self._changed()
         return delivery
