@@ -136,15 +136,16 @@ class Courier:
             ends = self.end_of_delivery(clock)
         if self.refuses(delivery):
             return
-        for endpoint in self.untried(delivery, clock):
-            waiting = delivery.remaining(self._config.failover)
-            if not waiting:
-                break
+        waiting = delivery.remaining(self._config.failover)
+        for endpoint in self.untried(delivery, clock) if waiting else ():
             if delivery.reader() is None:
                 delivery.note(dict.fromkeys(waiting, (_READ_ONCE,)))
                 break
             while waiting:
                 waiting = yield from self.deliver(endpoint, delivery, waiting, clock, ends)
+            waiting = delivery.remaining(self._config.failover)
+            if not waiting:
+                break
         if self._link is not None:
             self._link.idle_since = clock()
         self.show(delivery, clock)
