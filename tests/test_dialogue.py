@@ -38,6 +38,17 @@ def test_each_request_is_answered_and_the_result_is_what_the_steps_return() -> N
     assert dialogue.result == "220 hello"
 
 
+def test_the_steps_can_be_driven_without_the_dialogue() -> None:
+    dialogue = Dialogue(nested)
+    steps = dialogue.begin(now)
+    assert next(steps) == Receive(105.0)
+    assert repr(dialogue) == "<Dialogue nested > greet>"
+    assert steps.send(b"220 hello") == Send(b"QUIT\r\n", 105.0)
+    with pytest.raises(StopIteration) as end:
+        steps.send(None)
+    assert end.value.value == "220 hello"
+
+
 def test_none_is_an_answer() -> None:
     def ask(_: Clock) -> Steps[bytes | None]:
         return (yield from Poll())

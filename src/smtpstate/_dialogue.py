@@ -42,6 +42,15 @@ class Dialogue(Generic[T]):
         self._failure: BaseException | None = None
         self._result: T = _UNSET
 
+    def begin(self, clock: Clock) -> Steps[T]:
+        """Return the steps themselves: ``send`` answers a request, ``throw`` fails it, and both give the next.
+
+        It is a generator, which must be closed where it is left early; its result
+        is the value of ``StopIteration``. ``requests`` does all that, and costs a little more.
+        """
+        self._steps = self._begin(clock)
+        return self._steps
+
     def requests(self, clock: Clock) -> Iterator[Request]:
         """Yield each request; ``answer`` or ``fail`` it before asking for the next.
 
@@ -50,7 +59,7 @@ class Dialogue(Generic[T]):
             SmtpStateError: what the steps raised, and whatever a caller's own
                 source or callback raised within them.
         """
-        steps = self._steps = self._begin(clock)
+        steps = self.begin(clock)
         try:
             request = next(steps)
             while True:

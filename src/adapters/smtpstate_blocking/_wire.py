@@ -185,20 +185,32 @@ def drive(dialogue: Dialogue[T], wire: Wire) -> T:
             caller's own source raised.
     """
     sources: Sources | None = None
+    steps = dialogue.begin(wire.clock)
+    answer: object = None
+    failure: Exception | None = None
     try:
-        for request in dialogue.requests(wire.clock):
+        while True:
+            if failure is None:
+                request = steps.send(answer)
+            else:
+                request = steps.throw(failure)
+                failure = None
             try:
                 if isinstance(request, Pull):
                     sources = sources or Sources()
-                    dialogue.answer(sources.pull(request.source))
+                    answer = sources.pull(request.source)
                 else:
-                    dialogue.answer(wire.perform(request))
+                    answer = wire.perform(request)
             except Exception as error:
-                dialogue.fail(error)
+                failure = error
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
     finally:
+        failure = None  # which holds this frame
+        steps.close()
         if sources is not None:
             sources.close()
-    return dialogue.result
 
 
 def steps_of(dialogue: Dialogue[T], wire: Wire, lane: Lane) -> Generator[tuple[Wait, float], None, T]:
