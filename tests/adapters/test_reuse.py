@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import anyio
 import pytest
 
 import smtpstate_asyncio
@@ -156,3 +157,30 @@ def test_a_target_that_is_left_by_an_exception_in_another_loop_drops_what_was_id
         asyncio.run(enter())
         asyncio.run(leave())
     assert "QUIT" not in server.commands
+
+
+def test_a_target_goes_from_one_run_to_the_next_under_every_framework(
+    asynchronous: Asynchronous, nothing_left: None
+) -> None:
+    server = ModelServer(extensions=["PIPELINING"])
+    with serve(server) as served:
+        target = asynchronous.target(TargetConfig(targets=served.endpoint, max_connections=1))
+        made = deliveries(6)
+
+        async def use(begun: list[Delivery]) -> None:
+            async with anyio.create_task_group() as group:
+                for delivery in begun:
+                    group.start_soon(target.run, delivery)
+
+        async def enter() -> None:
+            await target.__aenter__()
+            await use(made[:3])
+
+        async def leave() -> None:
+            await use(made[3:])
+            await target.__aexit__(None, None, None)
+
+        for main in (enter, leave):
+            asynchronous.loop(main)
+    assert [delivery.outcomes[0].status for delivery in made] == [D] * 6
+    assert len(server.connections) == 2

@@ -24,3 +24,8 @@ class AnyioTrioWaiter(TrioWaiter):
         """Take the socket out of a stream of anyio's, or of trio's own."""
         sock, octets = await socket_of(made, holds_octets=False)
         return (sock, octets) if sock is not made else await super().socket_of(made)
+
+
+def current_root_task() -> object:
+    """Return the first task of this run of trio."""
+    return trio.lowlevel.current_root_task()

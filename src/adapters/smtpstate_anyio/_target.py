@@ -7,7 +7,7 @@ from typing import final
 
 import anyio
 
-from smtpstate_anyio._wire import Wire
+from smtpstate_anyio._wire import Wire, current_home
 from smtpstate_io import AsyncTarget, Crew, Event
 
 
@@ -18,8 +18,8 @@ class Target(AsyncTarget):
     def _wire(self) -> Wire:
         return Wire(self._context_for, connect=self._connect)
 
-    def _semaphore(self, permits: int) -> AbstractAsyncContextManager[object]:
-        return anyio.Semaphore(permits, fast_acquire=True)  # no turn is given up where nobody has to wait
+    def _home(self) -> object:
+        return current_home()
 
     def _crew(self) -> AbstractAsyncContextManager[Crew]:
         return anyio.create_task_group()

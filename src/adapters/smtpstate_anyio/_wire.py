@@ -110,8 +110,21 @@ def _had(stream: SocketStream) -> bytes:
     return had_at_once(receive())
 
 
+def current_home() -> object:
+    """Return the event loop of asyncio, or what is another one in each run of trio."""
+    if _on_asyncio():
+        return asyncio.get_running_loop()
+    from smtpstate_anyio._on_trio import current_root_task  # trio need not be installed otherwise
+
+    return current_root_task()
+
+
+def _on_asyncio() -> bool:
+    return issubclass(anyio.get_cancelled_exc_class(), asyncio.CancelledError)
+
+
 def _waiter(arrived: Callable[[], None]) -> Waiter:
-    if issubclass(anyio.get_cancelled_exc_class(), asyncio.CancelledError):
+    if _on_asyncio():
         return AnyioWaiter(arrived)
     from smtpstate_anyio._on_trio import AnyioTrioWaiter  # trio need not be installed otherwise
 

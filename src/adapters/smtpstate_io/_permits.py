@@ -1,35 +1,71 @@
-"""Who may have a connection of a target, and how many wait for one."""
+"""Who may have a connection of a target, in the order of arrival."""
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
+from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import final
+
+from smtpstate_io._many import Event
 
 
 @final
 class Permits:
-    """A semaphore that tells how many wait at it.
+    """A semaphore that costs next to nothing where nobody has to wait, and tells how many do.
+
+    A permit that is given back goes straight to whoever waits longest: nobody
+    who comes later can be served in between.
 
     Args:
-        semaphore: the framework's own, which serves in the order of arrival.
+        permits: how many may have one at a time.
+        event: makes an event of the framework's own.
 
     Attributes:
         waiting: how many wait.
     """
 
-    def __init__(self, semaphore: AbstractAsyncContextManager[object]) -> None:
-        self._semaphore = semaphore
+    def __init__(self, permits: int, event: Callable[[], Event]) -> None:
+        self._permits = permits
+        self._free = permits  # none are while anybody waits
+        self._queue: deque[Event] = deque()
+        self._make_event = event
         self.waiting: int = 0
 
     async def __aenter__(self) -> None:
-        self.waiting += 1
-        try:
-            await self._semaphore.__aenter__()
-        finally:
-            self.waiting -= 1
+        if self._free:
+            self._free -= 1
+        else:
+            await self._wait()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._semaphore.__aexit__(kind, error, trace)
+        self._give_back()
+
+    async def take_all(self) -> None:
+        """Wait until nobody else has a permit, and leave none to anybody."""
+        others, self._free = self._permits - self._free, 0
+        for _ in range(others):
+            await self.__aenter__()
+
+    async def _wait(self) -> None:
+        turn = self._make_event()
+        self._queue.append(turn)
+        self.waiting += 1
+        try:
+            await turn.wait()
+        except BaseException:
+            if turn in self._queue:
+                self._queue.remove(turn)
+            else:  # it was this one's turn already, and is the next one's now
+                self._give_back()
+            raise
+        finally:
+            self.waiting -= 1
+
+    def _give_back(self) -> None:
+        if self._queue:
+            self._queue.popleft().set()
+        else:
+            self._free += 1

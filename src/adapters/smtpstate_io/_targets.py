@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from math import inf
 from ssl import SSLContext
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, Self, TypeVar, final
 
 from smtpstate._auth import Credentials
 from smtpstate._config import TargetConfig
@@ -102,6 +102,7 @@ class AsyncTarget(TargetBase[AsyncWire]):
         super().__init__(config, trace=trace)
         self._connect = connect
         self._permits: Permits | None = None
+        self._lives_in: object = None
 
     async def __aenter__(self) -> Self:
         self._check_open()
@@ -116,8 +117,7 @@ class AsyncTarget(TargetBase[AsyncWire]):
             self._pool.close()
             return
         try:
-            for _ in range(self._config.max_connections):  # whoever is still at work is waited for
-                await self._permit().__aenter__()
+            await self._permit().take_all()  # whoever is still at work is waited for
             while (slot := self._pool.take_any()) is not None:
                 await self._leave(slot)
         finally:
@@ -265,17 +265,18 @@ class AsyncTarget(TargetBase[AsyncWire]):
                 async with self._connection(first) as slot:
                     await drive(slot.courier.delivering_many(backlog.depth), slot.wire, lane)
 
-    @asynccontextmanager
-    async def _connection(self, delivery: Delivery) -> AsyncGenerator[Slot[AsyncWire], None]:
+    def _connection(self, delivery: Delivery) -> _Lent:
         """Lend a slot, to whoever has a permit."""
-        slot = self._pool.take(delivery)
-        try:
-            yield slot
-            if not (self._entered and slot.courier.keeps_connection):
+        return _Lent(self, delivery)
+
+    async def _return(self, slot: Slot[AsyncWire]) -> None:
+        """Take back a slot whose delivery went its way, and leave those that have been idle for too long."""
+        if not (self._entered and slot.courier.keeps_connection):
+            try:
                 await drive(slot.courier.leaving(), slot.wire)
-        except BaseException:
-            self._pool.drop(slot)
-            raise
+            except BaseException:
+                self._pool.drop(slot)
+                raise
         self._pool.give(slot)
         while (expired := self._pool.take_expired()) is not None:
             await self._leave(expired)
@@ -287,14 +288,18 @@ class AsyncTarget(TargetBase[AsyncWire]):
             self._pool.drop(slot)
 
     def _permit(self) -> Permits:
-        # Made within the event loop, as some frameworks want it.
-        if self._permits is None:
-            self._permits = Permits(self._semaphore(self._config.max_connections))
+        home = self._home()
+        if home is not self._lives_in or self._permits is None:
+            # As in the second of several runs: what belongs to the one before is of no more use.
+            self._lives_in = home
+            self._permits = Permits(self._config.max_connections, self._event)
+            while (slot := self._pool.take_any()) is not None:
+                self._pool.drop(slot)
         return self._permits
 
     @abstractmethod
-    def _semaphore(self, permits: int) -> AbstractAsyncContextManager[object]:
-        """Return the framework's own semaphore, which serves in the order of arrival."""
+    def _home(self) -> object:
+        """Return the event loop, or whatever else is another one in each run of the framework."""
 
     @abstractmethod
     def _crew(self) -> AbstractAsyncContextManager[Crew]:
@@ -303,3 +308,26 @@ class AsyncTarget(TargetBase[AsyncWire]):
     @abstractmethod
     def _event(self) -> Event:
         """Return the framework's own event."""
+
+
+@final
+class _Lent:
+    """A slot for the time of one block."""
+
+    __slots__ = ("_delivery", "_slot", "_target")
+
+    def __init__(self, target: AsyncTarget, delivery: Delivery) -> None:
+        self._target = target
+        self._delivery = delivery
+
+    async def __aenter__(self) -> Slot[AsyncWire]:
+        self._slot = self._target._pool.take(self._delivery)
+        return self._slot
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._target._pool.drop(self._slot)
+        else:
+            await self._target._return(self._slot)

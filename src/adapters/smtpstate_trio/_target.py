@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from types import TracebackType
 from typing import final
 
 import trio
@@ -19,30 +18,11 @@ class Target(AsyncTarget):
     def _wire(self) -> Wire:
         return Wire(self._context_for, connect=self._connect)
 
-    def _semaphore(self, permits: int) -> AbstractAsyncContextManager[object]:
-        return _Semaphore(permits)
+    def _home(self) -> object:
+        return trio.lowlevel.current_root_task()
 
     def _crew(self) -> AbstractAsyncContextManager[Crew]:
         return trio.open_nursery()
 
     def _event(self) -> Event:
         return trio.Event()
-
-
-@final
-class _Semaphore:
-    """Trio's semaphore, but no turn is given up where nobody has to wait: whoever enters waits soon enough."""
-
-    def __init__(self, permits: int) -> None:
-        self._semaphore = trio.Semaphore(permits)
-
-    async def __aenter__(self) -> None:
-        try:
-            self._semaphore.acquire_nowait()
-        except trio.WouldBlock:
-            await self._semaphore.acquire()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._semaphore.release()
