@@ -159,19 +159,33 @@ async def drive(dialogue: Dialogue[T], wire: AsyncWire, lane: Lane | None = None
             caller's own source raised.
     """
     sources: AsyncSources | None = None
+    steps = dialogue.begin(wire.clock)
+    said: object = None
+    failure: Exception | None = None
     try:
-        for request in dialogue.requests(wire.clock):
+        while True:
+            if failure is None:
+                request = steps.send(said)
+            else:
+                request = steps.throw(failure)
+                failure = None
+            kind = type(request)
             try:
-                if isinstance(request, Pull):
+                if kind is Receive or kind is Send:
+                    said = await wire.perform(request)
+                elif isinstance(request, Pull):
                     sources = sources or AsyncSources()
-                    dialogue.answer(await sources.pull(request.source))
+                    said = await sources.pull(request.source)
                 elif isinstance(request, (Take, Give)) and lane is not None:
-                    dialogue.answer(lane.answer(request))
+                    said = lane.answer(request)
                 else:
-                    dialogue.answer(await wire.perform(request))
+                    said = await wire.perform(request)
             except Exception as error:
-                dialogue.fail(error)
+                failure = error
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
     finally:
+        steps.close()
         if sources is not None:
             await sources.aclose()
-    return dialogue.result
