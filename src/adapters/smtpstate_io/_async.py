@@ -186,6 +186,7 @@ async def drive(dialogue: Dialogue[T], wire: AsyncWire, lane: Lane | None = None
         result: T = stop.value
         return result
     finally:
+        failure = None  # which holds this frame
         steps.close()
         if sources is not None:
             await sources.aclose()
