@@ -21,6 +21,7 @@ import atheris
 
 with atheris.instrument_imports(include=["smtpstate"]):
     from smtpstate import _commands as commands
+    from smtpstate import _questions as questions
     from smtpstate._connection import Connection
     from smtpstate._errors import LocalProtocolError, RemoteProtocolError
     from smtpstate._events import NEED_DATA, ConnectionEnded, MessageAnswered, ServiceClosing
@@ -45,9 +46,9 @@ COMMANDS: dict[str, commands.Command] = {
     "B": commands.Bdat(b"", last=True),
     "x": commands.Rset(),
     "n": commands.Noop(),
-    "v": commands.Vrfy("b"),
-    "p": commands.Expn("list"),
-    "?": commands.Help(),
+    "v": questions.Vrfy("b"),
+    "p": questions.Expn("list"),
+    "?": questions.Help(),
     "q": commands.Quit(),
 }
 
