@@ -63,6 +63,19 @@ def rejected(played: Played, enhanced: str) -> bool:
     )
 
 
+@pytest.mark.parametrize("protocol", ["smtp", "lmtp"])
+def test_a_keyword_that_is_to_be_ignored_counts_as_not_offered(protocol: str) -> None:
+    played = play(
+        (),
+        [B],
+        protocol=protocol,
+        extensions=("SIZE", "8BITMIME"),
+        ignore_keywords=["SIZE"],
+        message=EIGHT_BIT,
+    )
+    assert (played.statuses, mail(played)) == ([D], "BODY=8BITMIME")
+
+
 # SIZE.
 
 
@@ -140,6 +153,12 @@ def test_a_message_said_to_be_7bit_that_is_not_is_an_error_to_the_caller() -> No
 
 
 # UTF-8.
+
+
+def test_smtputf8_is_not_asked_for_where_all_is_ascii() -> None:
+    asking = Envelope("a@x.example", [Recipient("b@y.example", notify=("NEVER",))])
+    played = play((), message=MESSAGE, extensions=("SMTPUTF8", "DSN"), envelope=asking)
+    assert (mail(played), rcpt(played)) == ("", "NOTIFY=NEVER")
 
 
 def test_a_utf8_header_needs_smtputf8() -> None:

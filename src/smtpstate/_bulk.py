@@ -399,10 +399,5 @@ class _Bulk:
 
     def _share(self, link: Link) -> bool:
         """Return whether deliveries are under way, all of them on this connection."""
-        shared = False
-        for running in self._running:
-            if running.link is link:
-                shared = True
-            elif running.link is not None:
-                return False
-        return shared
+        links = [running.link for running in self._running if running.link is not None]
+        return bool(links) and links.count(link) == len(links)

@@ -122,7 +122,7 @@ class ReplyParser:
         self._fits = 0
         if not self._lines and len(buffer) < self._short and _BEGUN.match(buffer):
             self._fits = self._short
-        elif buffer or self._lines:
+        else:
             # The line end is still to come, and the shortest line is a code and its end.
             most = self._check(buffer, max(len(buffer) + 1, 4))
             if len(buffer) >= _START:

@@ -35,13 +35,14 @@ class AsyncioWaiter(Waiter):
         self._reader: asyncio.Future[None] | None = None  # the same, if it is for octets
         self._ends = 0.0
         self._timer: asyncio.TimerHandle | None = None  # it rings at the end of the wait, or before
+        self._rings = 0.0  # when; a loop may round what it is told
         super().__init__(self._loop.time)
 
     async def until(self, ends: float, wait: Wait) -> None:
         """Return at ``ends``, or as soon as one of the sockets is ready."""
         ready = self._ready = self._loop.create_future()
         self._ends = ends
-        if self._timer is None or self._timer.when() > ends:
+        if self._timer is None or self._rings > ends:
             self._set_timer()
         try:
             if wait.to_write or len(wait.sockets) != 1:
@@ -94,6 +95,7 @@ class AsyncioWaiter(Waiter):
     def _set_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._rings = self._ends
         self._timer = self._loop.call_at(self._ends, self._ring)
 
     def _ring(self) -> None:
