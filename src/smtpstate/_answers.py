@@ -24,6 +24,7 @@ from smtpstate._events import (
     Authenticated,
     Challenged,
     ChunkAnswered,
+    CommandAnswered,
     ContentWanted,
     Greeted,
     MessageAnswered,
@@ -33,18 +34,21 @@ from smtpstate._events import (
 )
 from smtpstate._replies import Reply
 
-#: command -> first digit of the reply -> event; CommandAnswered where there is no entry.
+#: first digit of the reply -> event, for a command that has no events of its own
+COMMON: Mapping[int, type[Answered]] = dict.fromkeys((2, 3, 4, 5), CommandAnswered)
+
+#: command -> first digit of the reply -> event
 EVENTS: Mapping[type[Command], Mapping[int, type[Answered]]] = {
-    Opening: {2: Greeted, 4: Greeted, 5: Greeted},
-    StartTls: {2: TlsReady},
-    AuthBegin: {2: Authenticated, 3: Challenged},
-    AuthResponse: {2: Authenticated, 3: Challenged},
-    Mail: {2: SenderAnswered, 4: SenderAnswered, 5: SenderAnswered},
-    Rcpt: {2: RecipientAnswered, 4: RecipientAnswered, 5: RecipientAnswered},
-    Data: {3: ContentWanted},
-    Bdat: {2: ChunkAnswered, 4: ChunkAnswered, 5: ChunkAnswered},
-    LastBdat: {2: MessageAnswered, 4: MessageAnswered, 5: MessageAnswered},
-    EndOfContent: {2: MessageAnswered, 4: MessageAnswered, 5: MessageAnswered},
+    Opening: dict.fromkeys(COMMON, Greeted),
+    StartTls: {**COMMON, 2: TlsReady},
+    AuthBegin: {**COMMON, 2: Authenticated, 3: Challenged},
+    AuthResponse: {**COMMON, 2: Authenticated, 3: Challenged},
+    Mail: dict.fromkeys(COMMON, SenderAnswered),
+    Rcpt: dict.fromkeys(COMMON, RecipientAnswered),
+    Data: {**COMMON, 3: ContentWanted},
+    Bdat: dict.fromkeys(COMMON, ChunkAnswered),
+    LastBdat: dict.fromkeys(COMMON, MessageAnswered),
+    EndOfContent: dict.fromkeys(COMMON, MessageAnswered),
 }
 
 #: The only 2xx and 3xx codes that these can be answered with; all others take any 2xx and no 3xx.
@@ -56,9 +60,6 @@ POSITIVE: Mapping[type[Command], frozenset[int]] = {
     AuthResponse: frozenset({235, 334}),
     AuthAbort: frozenset({235, 334}),
 }
-
-#: for a command without an entry
-NO_EVENTS: Mapping[int, type[Answered]] = {}
 
 
 def check_answer(kind: type[Command], reply: Reply) -> None:

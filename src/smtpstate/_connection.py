@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TypeAlias, final
 
 from smtpstate._about_client import Xclient
-from smtpstate._answers import EVENTS, NO_EVENTS, POSITIVE, check_answer
+from smtpstate._answers import COMMON, EVENTS, POSITIVE, check_answer
 from smtpstate._capabilities import Capabilities
 from smtpstate._commands import (
     RCPT_FRAME,
@@ -32,7 +32,6 @@ from smtpstate._content import DataEncoder
 from smtpstate._errors import LocalProtocolError, RemoteProtocolError
 from smtpstate._events import (
     NEED_DATA,
-    CommandAnswered,
     ConnectionEnded,
     Event,
     HelloAnswered,
@@ -309,7 +308,32 @@ class Connection:
             if reply is None:
                 return self._end_of_stream() if self._ended else NEED_DATA
             began, self._begins = self._begins, parser.taken
-            return self._match(reply, began)
+            code, pending = reply.code, self._pending
+            if code == 421:
+                return self._closing(reply)
+            if not pending or began < pending[0][4]:
+                return self._unasked(reply)
+            command, kind, row, octets, _ = pending[0]
+            digit = code // 100
+            if digit == 3 or (digit == 2 and kind in POSITIVE):
+                check_answer(kind, reply)
+            if self._accepted and kind in _FINAL:
+                return self._delivered(command, reply)
+            pending.popleft()
+            self.outstanding -= 1
+            self.outstanding_octets -= octets
+            self._machine.answered(kind, row, digit, outstanding=bool(pending))
+            if kind is Rcpt:
+                # LMTP has a final reply for each of them; SMTP has one for all (RFC 2033 §4.2)
+                if self._each_answered and digit == 2 and isinstance(command, Rcpt):
+                    self._accepted.append(command)
+            elif kind in _HELLOS:
+                return self._introduced(command, reply)
+            elif kind in _WATCHED:
+                self._watch(kind, reply)
+            elif self._accepted and self._machine.state in (State.READY, State.MAIL):
+                self._accepted.clear()
+            return EVENTS.get(kind, COMMON)[digit](reply, command)
         except RemoteProtocolError as failure:
             self._failed(failure)
             raise
@@ -330,35 +354,6 @@ class Connection:
         self._pending.clear()
         self._accepted.clear()
         self.outstanding = self.outstanding_octets = 0
-
-    def _match(self, reply: Reply, began: int) -> Event:
-        """Match a reply, of which the first octet came after so many others, with what it answers."""
-        code, pending = reply.code, self._pending
-        if code == 421:
-            return self._closing(reply)
-        if not pending or began < pending[0][4]:
-            return self._unasked(reply)
-        command, kind, row, octets, _ = pending[0]
-        digit = code // 100
-        if digit == 3 or (digit == 2 and kind in POSITIVE):
-            check_answer(kind, reply)
-        if self._accepted and kind in _FINAL:
-            return self._delivered(command, reply)
-        pending.popleft()
-        self.outstanding -= 1
-        self.outstanding_octets -= octets
-        self._machine.answered(kind, row, digit, outstanding=bool(pending))
-        if kind is Rcpt:
-            # LMTP has a final reply for each of them; SMTP has one for all (RFC 2033 §4.2)
-            if self._each_answered and digit == 2 and isinstance(command, Rcpt):
-                self._accepted.append(command)
-        elif kind in _HELLOS:
-            return self._introduced(command, reply)
-        elif kind in _WATCHED:
-            self._watch(kind, reply)
-        elif self._accepted and self._machine.state in (State.READY, State.MAIL):
-            self._accepted.clear()
-        return EVENTS.get(kind, NO_EVENTS).get(digit, CommandAnswered)(reply, command)
 
     def _watch(self, kind: type[Command], reply: Reply) -> None:
         """Follow what else a reply changes."""

@@ -92,10 +92,10 @@ class ReplyParser:
                 within the limits; raised as soon as that is certain, and by
                 every further call.
         """
-        if self._failure is not None:
-            raise RemoteProtocolError(str(self._failure))
         try:
             while not self.idle:
+                if self._failure is not None:
+                    raise RemoteProtocolError(str(self._failure))
                 for line in self._whole:
                     self.taken += len(line) + 1
                     reply = self._known.get(line) if not self._lines else None
@@ -107,6 +107,7 @@ class ReplyParser:
                 self._find_lines()
         except RemoteProtocolError as failure:
             self._failure = failure
+            self.idle = False
             raise
         return None
 
