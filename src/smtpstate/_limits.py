@@ -25,7 +25,7 @@ class Limits:
     challenges: int = 10  #: challenges of one AUTH
     window: int = 16384  #: octets of commands that may be unanswered (RFC 2920 §3.1)
     unix_window: int = 4096  #: the same on unix sockets, whose buffers are smaller
-    chunks: int = 8  #: BDAT commands that may be unanswered (RFC 3030 §2)
+    chunks: int = 8  #: BDAT commands that may be unanswered, of 1 MiB together (RFC 3030 §2)
 
     def __post_init__(self) -> None:
         for limit in fields(self):

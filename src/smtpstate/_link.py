@@ -51,6 +51,9 @@ Listener: TypeAlias = Callable[[Answered], None]
 # send a command must be made last, with all known that has been answered by then.
 _RESERVE = 512
 
+# Octets of chunks that may be unanswered: they are kept until then.
+_MOST_IN_CHUNKS = 1 << 20
+
 
 class Closing(Exception):
     """The server said 421; never leaves the core."""
@@ -205,7 +208,9 @@ class Link:
     @property
     def may_send_chunk(self) -> bool:
         """Whether another BDAT may leave now."""
-        return self.conn.outstanding < (self._limits.chunks if self.pipelines else 1)
+        conn = self.conn
+        most = self._limits.chunks if self.pipelines else 1
+        return conn.outstanding < most and conn.outstanding_octets < _MOST_IN_CHUNKS
 
     def fits_window(self, octets: int) -> bool:
         """Return whether so much content can ever follow unanswered commands."""
