@@ -164,7 +164,8 @@ def test_a_message_is_a_value(message: Message) -> None:
 
 @pytest.mark.parametrize("name", ["open", "size", "other"])
 def test_a_message_cannot_be_changed(name: str) -> None:
-    with pytest.raises(FrozenInstanceError):
+    # a slotted dataclass says of what is no field of it that its ``super`` is wrong
+    with pytest.raises((FrozenInstanceError, TypeError)):
         setattr(Message(b"a"), name, 5)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
-from typing import Literal, TypeGuard, TypeVar, final
+from functools import partial
+from typing import TYPE_CHECKING, Literal, TypeGuard, TypeVar, final
 
 from smtpstate._about_client import ATTRIBUTES
 from smtpstate._addresses import all_plain, checked_address
@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 _EXTRAS = ("ret", "envid", "by", "holdfor", "holduntil", "mt_priority", "auth")
 _NO_EXTRAS = (None,) * len(_EXTRAS)
+_DEFAULTS: Mapping[str, object] = {**dict.fromkeys(_EXTRAS), "requiretls": False}
 _STR = {str}
 _CONDITIONS = ("SUCCESS", "FAILURE", "DELAY")
 
@@ -96,23 +97,16 @@ class DeliverBy:
 class _WorkedOut:
     """What is worked out when an envelope is made, for those who need no more."""
 
+    __slots__ = ("addresses", "asks", "plain")
+
     addresses: tuple[str, ...]  #: each recipient's address, in the order of the recipients
     #: no recipient asks for anything, and all addresses are ASCII, the sender's included
     plain: bool
     asks: bool  #: whether anything is asked of the servers on the way, beside what recipients ask for
 
 
-def _recipients(envelope: _WorkedOut) -> tuple[Recipient, ...]:
-    return tuple(map(Recipient, envelope.addresses))
-
-
-_RECIPIENTS = cached_property(_recipients)
-
-
-# One is made for every message. So it is not slotted: a slot would have to be filled for each field
-# that nobody gave. And there is a Recipient for each address only if somebody looks at them.
 @final
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, slots=True, init=False)
 class Envelope(_WorkedOut):
     """Who sends a message, and who is to receive it (RFC 5321 §2.3.1).
 
@@ -124,17 +118,17 @@ class Envelope(_WorkedOut):
     """
 
     sender: str  #: the reverse-path; empty is the null reverse-path
-    recipients: cached_property[tuple[Recipient, ...]] = _RECIPIENTS  #: in the order given
-    ret: Literal["FULL", "HDRS"] | None = None  #: how much a failure report returns (RFC 3461 §4.3)
-    envid: str | None = None  #: what a report calls this message; printable ASCII (RFC 3461 §4.4)
-    requiretls: bool = False  #: never without verified TLS, from here to the mailbox (RFC 8689 §3)
-    by: DeliverBy | None = None  #: by when it should be delivered (RFC 2852 §4)
-    holdfor: int | None = None  #: seconds to hold it before it is sent on (RFC 4865 §5)
-    holduntil: datetime | None = None  #: when to send it on; with a time zone (RFC 4865 §5)
-    mt_priority: int | None = None  #: from -9 to 9 (RFC 6710 §3)
-    auth: str | None = None  #: who submitted it; empty for nobody known (RFC 4954 §5)
+    recipients: tuple[Recipient, ...]  #: in the order given
+    ret: Literal["FULL", "HDRS"] | None  #: how much a failure report returns (RFC 3461 §4.3)
+    envid: str | None  #: what a report calls this message; printable ASCII (RFC 3461 §4.4)
+    requiretls: bool  #: never without verified TLS, from here to the mailbox (RFC 8689 §3)
+    by: DeliverBy | None  #: by when it should be delivered (RFC 2852 §4)
+    holdfor: int | None  #: seconds to hold it before it is sent on (RFC 4865 §5)
+    holduntil: datetime | None  #: when to send it on; with a time zone (RFC 4865 §5)
+    mt_priority: int | None  #: from -9 to 9 (RFC 6710 §3)
+    auth: str | None  #: who submitted it; empty for nobody known (RFC 4954 §5)
     #: for relays: whom the message was had from, by the names of XFORWARD and XCLIENT such as ``ADDR``
-    client: tuple[tuple[str, str], ...] = ()
+    client: tuple[tuple[str, str], ...]
 
     def __init__(
         self,
@@ -153,28 +147,48 @@ class Envelope(_WorkedOut):
     ) -> None:
         if isinstance(recipients, str):
             raise LocalProtocolError("recipients are a list of addresses, not one str")
-        fields = vars(self)
-        fields["sender"] = sender = (
-            "" if sender is None or sender == "" else checked_address(sender, "the sender")
-        )
+        sender = "" if sender is None or sender == "" else checked_address(sender, "the sender")
+        fill = object.__setattr__  # of what nobody gave, ``__getattr__`` knows
+        fill(self, "sender", sender)
         given = _all(recipients, "recipients")
         if _are_str(given) and all_plain(given):
-            fields["addresses"] = given
-            fields["plain"] = sender.isascii()
+            fill(self, "addresses", given)
+            fill(self, "plain", sender.isascii())
         else:
             named = tuple(r if isinstance(r, Recipient) else Recipient(r) for r in given)
-            fields["recipients"] = named
-            fields["addresses"] = addresses = tuple(recipient.address for recipient in named)
-            fields["plain"] = (
-                sender.isascii()
-                and all(map(str.isascii, addresses))
-                and not any(recipient.asks for recipient in named)
-            )
+            addresses = tuple(recipient.address for recipient in named)
+            ascii_only = sender.isascii() and all(map(str.isascii, addresses))
+            fill(self, "recipients", named)
+            fill(self, "addresses", addresses)
+            fill(self, "plain", ascii_only and not any(recipient.asks for recipient in named))
         extras = (ret, envid, by, holdfor, holduntil, mt_priority, auth)
-        fields["asks"] = asks = requiretls is not False or extras != _NO_EXTRAS
+        asks = requiretls is not False or extras != _NO_EXTRAS
+        fill(self, "asks", asks)
+        fill(self, "client", _pairs(client) if client != () else ())
         if asks or client != ():
-            fields.update(zip(_EXTRAS, extras, strict=True), requiretls=requiretls, client=_pairs(client))
+            for name, extra in zip(_EXTRAS, extras, strict=True):
+                fill(self, name, extra)
+            fill(self, "requiretls", requiretls)
             self._check()
+
+    if TYPE_CHECKING:
+        pass  # or every attribute would seem to be there
+    else:
+
+        def __getattr__(self, name: str) -> object:
+            # One is made for every message, and most of it is looked at in few of them.
+            if name == "recipients":
+                value = tuple(map(Recipient, self.addresses))
+            elif name in _DEFAULTS:
+                value = _DEFAULTS[name]
+            else:
+                raise AttributeError(f"'Envelope' object has no attribute {name!r}")
+            object.__setattr__(self, name, value)
+            return value
+
+    def __reduce__(self) -> tuple[object, ...]:
+        given = {name: getattr(self, name) for name in (*_EXTRAS, "requiretls", "client")}
+        return partial(Envelope, **given), (self.sender, self.recipients)
 
     def _check(self) -> None:
         _must_be(self.requiretls, bool, "requiretls")

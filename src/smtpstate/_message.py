@@ -8,6 +8,7 @@ from email.message import Message as MimeMessage
 from typing import IO, TYPE_CHECKING, Literal, TypeAlias, TypeGuard, final
 
 from smtpstate._errors import LocalProtocolError
+from smtpstate._slots import setter
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -26,10 +27,8 @@ if TYPE_CHECKING:
     )
 
 
-# One is made for nearly every message that is sent. So it is not slotted: a slot would have to be
-# filled for each option that nobody gave.
 @final
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, slots=True, init=False)
 class Message:
     """A message, and what is known about it beforehand.
 
@@ -39,13 +38,13 @@ class Message:
 
     #: the message, or a callable that returns it anew each time it must be read
     open: Readable | Callable[[], Readable]
-    size: int | None = None  #: octets that it will have; fewer or more is an error to the caller
+    size: int | None  #: octets that it will have; fewer or more is an error to the caller
     #: True or False where it is known; ``"send"`` also to servers that do not offer 8BITMIME
-    eight_bit: bool | Literal["refuse", "send"] = "refuse"
-    utf8: bool | None = None  #: its header holds UTF-8 (RFC 6532); None where that is not known
+    eight_bit: bool | Literal["refuse", "send"]
+    utf8: bool | None  #: its header holds UTF-8 (RFC 6532); None where that is not known
     #: ``"crlf"`` makes every line end CRLF, ``"strict"`` refuses a message with other
     #: line ends, ``"binary"`` leaves all octets as they are (RFC 3030 §3)
-    line_ends: Literal["crlf", "strict", "binary"] = "crlf"
+    line_ends: Literal["crlf", "strict", "binary"]
 
     def __init__(
         self,
@@ -55,11 +54,12 @@ class Message:
         utf8: bool | None = None,
         line_ends: Literal["crlf", "strict", "binary"] = "crlf",
     ) -> None:
-        fields = vars(self)
-        fields["open"] = open
-        options_given = size is not None or eight_bit != "refuse" or utf8 is not None or line_ends != "crlf"
-        if options_given or type(open) is not bytes:
-            fields.update(size=size, eight_bit=eight_bit, utf8=utf8, line_ends=line_ends)
+        _set_open(self, open)
+        _set_size(self, size)
+        _set_eight_bit(self, eight_bit)
+        _set_utf8(self, utf8)
+        _set_line_ends(self, line_ends)
+        if type(open) is not bytes or (size, eight_bit, utf8, line_ends) != _NO_OPTIONS:
             self._check()
 
     def _check(self) -> None:
@@ -110,6 +110,14 @@ class Message:
         such as a list of chunks, are known to begin anew.
         """
         return _begins_anew(self.open)
+
+
+_NO_OPTIONS = (None, "refuse", None, "crlf")
+_set_open = setter(Message, "open")
+_set_size = setter(Message, "size")
+_set_eight_bit = setter(Message, "eight_bit")
+_set_utf8 = setter(Message, "utf8")
+_set_line_ends = setter(Message, "line_ends")
 
 
 def _begins_anew(source: object) -> bool:
