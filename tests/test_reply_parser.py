@@ -219,6 +219,16 @@ def test_the_code_may_change_from_one_reply_to_the_next() -> None:
     assert [reply.code for reply in parsed([b"250-a\r\n250 b\r\n550 c\r\n"])] == [250, 550]
 
 
+def test_what_follows_a_reply_that_was_met_before_is_looked_at_from_its_first_octet() -> None:
+    parser = ReplyParser(Limits())
+    for octet in octets(b"250 ok\r\n250 ok\r\n"):
+        parser.feed(octet)
+        parser.next()
+    parser.feed(b"\x01")
+    with pytest.raises(RemoteProtocolError, match="must begin with three digits"):
+        parser.next()
+
+
 def test_replies_before_the_violation_are_given_and_the_violation_is_said_each_time() -> None:
     parser = ReplyParser(Limits())
     parser.feed(b"250 a\r\nHTTP/1.1 400 Bad Request\r\n250 b\r\n")

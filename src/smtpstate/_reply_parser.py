@@ -103,6 +103,7 @@ class ReplyParser:
                         reply = self._read(line)
                     if reply is not None:
                         self.idle = self.taken == self.received
+                        self._fits = 0  # the next line may be anything
                         return reply
                 self._find_lines()
         except RemoteProtocolError as failure:
@@ -141,7 +142,7 @@ class ReplyParser:
             return None
         alone = len(self._lines) == 1
         reply = Reply(int(text[:3]), tuple(self._lines))
-        self._code, self._lines, self._size, self._fits = b"", [], 0, 0
+        self._code, self._lines, self._size = b"", [], 0
         if alone and size <= _COMMON and len(self._known) < _MOST_KNOWN:
             self._known[line] = reply
         return reply
