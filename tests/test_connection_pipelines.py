@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dialogues import COMMANDS, KEYWORDS, LMTP, MAIL, RCPT, SMTP, after, hear, offer, reach, say
-from smtpstate._capabilities import Capabilities
 from smtpstate._commands import Bdat, Command, Content, Data, EndOfContent, Mail, Protocol, Rcpt, Rset
 from smtpstate._connection import Connection
-from smtpstate._errors import LocalProtocolError, RemoteProtocolError
+from smtpstate._errors import RemoteProtocolError
 from smtpstate._events import (
     Answered,
     ChunkAnswered,
@@ -335,43 +334,3 @@ def test_a_thousand_recipients_are_matched_one_by_one() -> None:
     found = [event for event in hear(conn, wire) if isinstance(event, RecipientAnswered)]
     assert [(event.command, event.reply.code) for event in found] == list(zip(recipients, codes, strict=True))
     assert conn.accepts_content
-
-
-# Runs of recipients.
-
-ADDRESSES = st.from_regex(r"[a-z]{1,20}@[a-z]{1,10}", fullmatch=True)
-
-
-@given(st.lists(ADDRESSES, min_size=1, max_size=8), st.data())
-def test_a_run_of_recipients_is_what_sending_each_of_them_is(
-    addresses: list[str], data: st.DataObject
-) -> None:
-    run = [Rcpt(address) for address in addresses]
-    together, apart = reach(State.MAIL, LMTP), reach(State.MAIL, LMTP)
-    assert together.send_run(run) == b"".join(apart.send(rcpt) for rcpt in run)
-    assert (together.state, together.ahead) == (apart.state, apart.ahead)
-    assert together.outstanding == apart.outstanding
-    assert together.outstanding_octets == apart.outstanding_octets
-    codes = data.draw(st.lists(st.sampled_from(["250", "452", "550"]), min_size=len(run), max_size=len(run)))
-    wire = answers(" ".join(codes))
-    assert hear(together, wire) == hear(apart, wire)
-    assert together.outstanding_octets == 0
-    assert together.state is apart.state
-
-
-@pytest.mark.parametrize("odd", [Rcpt("b@y", (("NOTIFY", "NEVER"),)), Rcpt("bé@y")], ids=["asks", "utf8"])
-def test_a_run_holds_addresses_alone(odd: Rcpt) -> None:
-    conn = reach(State.MAIL)
-    with pytest.raises(LocalProtocolError, match="more than an address"):
-        conn.send_run([RCPT, odd])
-    assert (conn.ahead, conn.outstanding, conn.outstanding_octets) == (State.MAIL, 0, 0)
-
-
-def test_a_run_is_legal_where_its_recipients_are() -> None:
-    conn = reach(State.READY)
-    with pytest.raises(LocalProtocolError, match="cannot send RCPT in state READY"):
-        conn.send_run([RCPT])
-    say(conn, MAIL)
-    conn.capabilities = Capabilities()
-    with pytest.raises(LocalProtocolError, match="cannot send RCPT before MAIL is answered"):
-        conn.send_run([RCPT])

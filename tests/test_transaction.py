@@ -33,6 +33,7 @@ from smtpstate._link import Closing, Link
 from smtpstate._outcomes import Phase
 from smtpstate._plan import Plan
 from smtpstate._reader import Reader
+from smtpstate._runs import Rcpts
 from smtpstate._transaction import Spoiled, Transaction
 
 NAMES = ("b@y.example", "c@y.example", "d@y.example")
@@ -118,8 +119,8 @@ def test_no_further_recipient_is_named_once_the_sender_is_refused() -> None:
 def test_recipients_are_named_as_far_as_there_is_room() -> None:
     told = Told(named=0)
     line = len(bytes(Rcpt(NAMES[0])))
-    assert told.transaction.next_recipients(line - 1) == []
-    assert told.transaction.next_recipients(line) == [Rcpt(NAMES[0])]
+    assert told.transaction.next_recipients(line - 1) is None
+    assert told.transaction.next_recipients(2 * line - 1) == Rcpts(list(NAMES[:1]))
     assert told.transaction.next_recipient() == Rcpt(NAMES[1])
 
 

@@ -239,9 +239,6 @@ class Rcpt(Command):
         return offers_needed(self.parameters) if self.parameters else ()
 
 
-#: octets of a RCPT beside the address
-RCPT_FRAME = len("RCPT TO:<>\r\n")
-
 _set_recipient = setter(Rcpt, "recipient")
 _set_parameters = setter(Rcpt, "parameters")
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from typing import TypeAlias, final
 
 from smtpstate._about_client import Xclient
 from smtpstate._answers import COMMON, EVENTS, POSITIVE, check_answer
 from smtpstate._capabilities import Capabilities
 from smtpstate._commands import (
-    RCPT_FRAME,
     AuthAbort,
     AuthBegin,
     AuthResponse,
@@ -27,6 +25,7 @@ from smtpstate._commands import (
     Rcpt,
     StartTls,
     TlsStarted,
+    rcpt_of,
 )
 from smtpstate._content import DataEncoder
 from smtpstate._errors import LocalProtocolError, RemoteProtocolError
@@ -44,11 +43,13 @@ from smtpstate._limits import Limits
 from smtpstate._machine import Machine, Row, State
 from smtpstate._replies import Reply
 from smtpstate._reply_parser import ReplyParser
+from smtpstate._runs import Rcpts, RecipientsAnswered, RecipientsDelivered
 
 _HELLOS = frozenset({Ehlo, Helo, Lhlo})
 _FINAL = frozenset({EndOfContent, LastBdat})
 _ENCODED = frozenset({Content, EndOfContent})
 _NEVER_SENT = frozenset({Opening, TlsStarted})
+_OF_OTHER_KIND = frozenset({Bdat, Rcpts})  # as the command itself knows
 # Named once: a member of an enumeration is slow to come by, and these are asked for all the time.
 _CLOSED = State.CLOSED
 _IN_TRANSACTION = (State.MAIL, State.RCPT, State.CHUNKS, State.SPOILED)
@@ -60,6 +61,9 @@ _WATCHED = frozenset({StartTls, AuthBegin, AuthResponse, AuthAbort, Xclient})
 # A command that awaits its reply, its column and row of the table, its octets in the window
 # (RFC 2920 §3.1), and how many had been received when it was sent.
 _Sent: TypeAlias = tuple[Command, type[Command], Row, int, int]
+
+# A recipient that LMTP owes a final reply; or a run, and which of its recipients these are.
+_Accepted: TypeAlias = Rcpt | tuple[Rcpts, int, int]
 
 
 @final
@@ -73,6 +77,7 @@ class Connection:
 
     __slots__ = (
         "_accepted",
+        "_answered",
         "_begins",
         "_capabilities",
         "_challenges",
@@ -99,8 +104,9 @@ class Connection:
         self._machine = Machine(protocol, encrypted=encrypted)
         self._parser = ReplyParser(self._limits)
         self._pending: deque[_Sent] = deque()
-        self._accepted: deque[Rcpt] = deque()  # in LMTP, of the transaction whose replies are under way
+        self._accepted: deque[_Accepted] = deque()  # in LMTP, of the transaction whose replies are under way
         self._encoder = DataEncoder()
+        self._answered = 0  # recipients of the run that is answered next
         self._begins = 0  # how many of them came before the reply that is next
         self._challenges = 0  # of the SASL exchange under way
         self._ended = False  # the stream has
@@ -188,9 +194,9 @@ class Connection:
                 has changed then.
         """
         kind = type(command)
-        if kind is Bdat:
+        if kind in _OF_OTHER_KIND:
             kind = command.kind
-        if kind in _NEVER_SENT:
+        elif kind in _NEVER_SENT:
             raise LocalProtocolError(f"{command.verb} is nothing that can be sent")
         pending = self._pending
         if pending and not (self.pipelining and pending[-1][1].pipelines):
@@ -200,36 +206,13 @@ class Connection:
             for keyword in command.needs:
                 if keyword not in self._capabilities:
                     raise LocalProtocolError(f"cannot send {command}: the server does not offer {keyword}")
-        row = self._machine.send(kind)
         if kind in _ENCODED:
-            return self._encode(command, row)
+            return self._encode(command, self._machine.send(kind))
         wire = bytes(command)
         octets = len(wire)
-        pending.append((command, kind, row, octets, self._parser.received))
+        pending.append((command, kind, self._machine.send(kind), octets, self._parser.received))
         self.outstanding += 1
         self.outstanding_octets += octets
-        return wire
-
-    def send_run(self, run: Sequence[Rcpt]) -> bytes:
-        """Return the octets of RCPTs that leave together, each an ASCII address alone.
-
-        It is ``send`` for each of them, but in one go: there may be thousands.
-
-        Raises:
-            LocalProtocolError: as ``send``, of which nothing has changed then; or
-                one of them is more than an address.
-        """
-        pending = self._pending
-        if pending and not (self.pipelining and pending[-1][1].pipelines):
-            raise self._too_early(run[0])
-        wire = "".join([f"RCPT TO:<{rcpt.recipient}>\r\n" for rcpt in run]).encode()
-        octets = [RCPT_FRAME + len(rcpt.recipient) for rcpt in run if not rcpt.parameters]
-        if len(octets) < len(run) or sum(octets) != len(wire) or wire.count(b"\n") != len(run):
-            raise LocalProtocolError("a run of RCPTs holds one that is more than an address")
-        row, after = self._machine.send(Rcpt), self._parser.received
-        pending.extend([(rcpt, Rcpt, row, length, after) for rcpt, length in zip(run, octets, strict=True)])
-        self.outstanding += len(run)
-        self.outstanding_octets += len(wire)
         return wire
 
     def tls_started(self) -> None:
@@ -319,6 +302,8 @@ class Connection:
                 check_answer(kind, reply)
             if self._accepted and kind in _FINAL:
                 return self._delivered(command, reply)
+            if kind is Rcpt and isinstance(command, Rcpts):
+                return self._run_answered(command, row, reply)
             pending.popleft()
             self.outstanding -= 1
             self.outstanding_octets -= octets
@@ -344,7 +329,7 @@ class Connection:
         return failure
 
     def _end_of_stream(self) -> Event | NeedData:
-        unanswered = tuple(sent[0] for sent in self._pending)
+        unanswered = self._unanswered()
         self._ended = False  # said once
         self._over()
         return ConnectionEnded(unanswered)
@@ -353,6 +338,7 @@ class Connection:
         self._machine.close()
         self._pending.clear()
         self._accepted.clear()
+        self._answered = 0
         self.outstanding = self.outstanding_octets = 0
 
     def _watch(self, kind: type[Command], reply: Reply) -> None:
@@ -381,18 +367,60 @@ class Connection:
         self.capabilities = offered
         return HelloAnswered(reply, command, offered)
 
+    def _run_answered(self, run: Rcpts, row: Row, reply: Reply) -> Event:
+        """Answer the next recipients of a run: as many as the server has said the same of."""
+        start, named = self._answered, len(run.recipients)
+        count = 1 + self._parser.skip_same(reply, named - start - 1)
+        stop = start + count
+        self._begins = self._parser.taken
+        self.outstanding_octets -= run.octets(slice(start, stop))
+        self._answered = stop
+        if stop == named:
+            self._answered = 0
+            self._pending.popleft()
+            self.outstanding -= 1
+        self._machine.answered(Rcpt, row, reply.code // 100, outstanding=bool(self._pending))
+        if self._each_answered and reply.code // 100 == 2:
+            self._accepted.append((run, start, stop))
+        return RecipientsAnswered(reply, run, count)
+
     def _delivered(self, command: Command, reply: Reply) -> Event:
-        recipient = self._accepted.popleft()
+        accepted = self._accepted.popleft()
+        event: Event
+        if isinstance(accepted, Rcpt):
+            event = RecipientDelivered(reply, command, accepted)
+        else:
+            run, start, stop = accepted
+            count = 1 + self._parser.skip_same(reply, stop - start - 1)
+            self._begins = self._parser.taken
+            if start + count < stop:
+                self._accepted.appendleft((run, start + count, stop))
+            event = RecipientsDelivered(reply, command, count)
         if not self._accepted:
             self._pop(reply)
-        return RecipientDelivered(reply, command, recipient)
+        return event
+
+    def _unanswered(self) -> tuple[Command, ...]:
+        """Return the commands that await a reply, a run as what it is made of."""
+        unanswered: list[Command] = []
+        answered = self._answered  # of the first, if it is a run
+        for command, *_ in self._pending:
+            if isinstance(command, Rcpts):
+                unanswered += command.apart(answered)
+            else:
+                unanswered.append(command)
+            answered = 0
+        return tuple(unanswered)
 
     def _closing(self, reply: Reply) -> Event:
         # RFC 5321 §3.8: 421 may be the answer to any command, and may come unasked
-        unanswered = tuple(sent[0] for sent in self._pending)
+        unanswered = self._unanswered()
         recipient = None
         if self._accepted and self._pending and self._pending[0][1] in _FINAL:
-            recipient = self._accepted[0]
+            accepted = self._accepted[0]
+            recipient = (
+                accepted if isinstance(accepted, Rcpt) else rcpt_of(accepted[0].recipients[accepted[1]])
+            )
         self._over()
         return ServiceClosing(reply, unanswered, recipient)
 

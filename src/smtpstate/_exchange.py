@@ -65,7 +65,6 @@ def name_recipients(link: Link, transaction: Transaction) -> Steps[None]:
             yield from make_room_for(link, command)
         link.submit(command, listener)
     link.phase = Phase.RCPT
-    hear = transaction.hear_recipient
     while True:
         # Room first: what to say next depends on the answers heard until then.
         if not link.has_room():
@@ -73,14 +72,12 @@ def name_recipients(link: Link, transaction: Transaction) -> Steps[None]:
         if transaction.all_named:
             return
         run = transaction.next_recipients(link.room)
-        if len(run) > 1:
-            link.submit_run(run, hear)
-        elif run:
-            link.submit(run[0], hear)
+        if run is not None:
+            link.submit(run, transaction.hear_recipients)
         else:
             rcpt = transaction.next_recipient()
             yield from make_room_for(link, rcpt)
-            link.submit(rcpt, hear)
+            link.submit(rcpt, transaction.hear_recipient)
 
 
 def make_room_for(link: Link, command: Command) -> Steps[None]:

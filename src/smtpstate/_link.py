@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from itertools import repeat
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, final
 
-from smtpstate._commands import Bdat, Command, EndOfContent, Protocol, Rcpt
+from smtpstate._commands import Bdat, Command, EndOfContent, Protocol
 from smtpstate._config import Timeouts
 from smtpstate._connection import Connection
 from smtpstate._endpoints import Endpoint
@@ -35,6 +34,7 @@ from smtpstate._requests import (
     SendInterrupted,
     Steps,
 )
+from smtpstate._runs import Rcpts, RecipientsAnswered, RecipientsDelivered
 from smtpstate._trace import Failed, Received, Sent, Trace, TraceEvent
 
 if TYPE_CHECKING:
@@ -268,18 +268,9 @@ class Link:
         self.submitted += len(wire)
         if listener is not None and conn.outstanding > len(self._listeners):
             self._listeners.append(listener)
-        if self._trace is not None:  # or the line would be made for nobody
-            self.trace(Sent, str(command))
-
-    def submit_run(self, run: Sequence[Rcpt], listener: Listener) -> None:
-        """Put RCPTs of addresses alone into the next flight; ``listener`` hears each of their answers."""
-        wire = self.conn.send_run(run)
-        self._out.append(wire)
-        self.submitted += len(wire)
-        self._listeners.extend(repeat(listener, len(run)))
-        if self._trace is not None:
-            for rcpt in run:
-                self.trace(Sent, str(rcpt))
+        if self._trace is not None:  # or the lines would be made for nobody
+            for said in command.apart() if isinstance(command, Rcpts) else (command,):
+                self.trace(Sent, str(said))
 
     def make_room(self, octets: int = _RESERVE) -> Steps[None]:
         """Wait until ``octets`` more may leave."""
@@ -375,7 +366,7 @@ class Link:
                 raise self._ended_by(event)
             self.heard += 1
             if self._trace is not None:
-                self.trace(Received, masked(event.reply, self.secrets) if self.secrets else event.reply)
+                self._show(event)
             if isinstance(event, MessageAnswered) and event.early:
                 assert self.listen_early is not None
                 self.listen_early(event)
@@ -388,6 +379,11 @@ class Link:
             return False
         self._since = self._clock()
         return True
+
+    def _show(self, event: Answered) -> None:
+        reply = masked(event.reply, self.secrets) if self.secrets else event.reply
+        for _ in range(event.count if isinstance(event, (RecipientsAnswered, RecipientsDelivered)) else 1):
+            self.trace(Received, reply)
 
     def _ended_by(self, event: Event | NeedData) -> Exception:
         if isinstance(event, ServiceClosing):

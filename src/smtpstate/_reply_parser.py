@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import final
 
 from smtpstate._errors import LocalProtocolError, RemoteProtocolError
@@ -37,6 +36,7 @@ class ReplyParser:
         "_limits",
         "_lines",
         "_most_unread",
+        "_next",
         "_short",
         "_size",
         "_whole",
@@ -50,7 +50,8 @@ class ReplyParser:
         self._most_unread = limits.unread
         self._short = min(limits.reply_line, limits.reply) - 1  # a line that can still have its end
         self._buffer = bytearray()
-        self._whole: Iterator[bytes] = iter(())  # lines that have come, without their LF
+        self._whole: list[bytes] = []  # lines that have come, without their LF
+        self._next = 0  # which of them is looked at next
         self._fits = 0  # octets up to which a line without its end needs no further look
         self._code: bytes = b""  # of the reply under way
         self._lines: list[bytes] = []
@@ -96,7 +97,9 @@ class ReplyParser:
             while not self.idle:
                 if self._failure is not None:
                     raise RemoteProtocolError(str(self._failure))
-                for line in self._whole:
+                while self._next < len(self._whole):
+                    line = self._whole[self._next]
+                    self._next += 1
                     self.taken += len(line) + 1
                     reply = self._known.get(line) if not self._lines else None
                     if reply is None:
@@ -112,12 +115,28 @@ class ReplyParser:
             raise
         return None
 
+    def skip_same(self, reply: Reply, most: int) -> int:
+        """Skip up to ``most`` replies that say the same as the last one, ``reply``; return how many."""
+        at, lines = self._next, self._whole
+        first = lines[at - 1]
+        if self._known.get(first) is not reply:  # it has several lines, or a long one
+            return 0
+        end = min(at + most, len(lines))
+        while at < end and lines[at] == first:
+            at += 1
+        skipped = at - self._next
+        self._next = at
+        self.taken += skipped * (len(first) + 1)
+        self.idle = self.taken == self.received
+        return skipped
+
     def _find_lines(self) -> None:
         """Cut off all lines that have come whole; where there are none, look at what there is of one."""
         buffer = self._buffer
         end = buffer.rfind(b"\n")
         if end >= 0:
-            self._whole = iter(bytes(buffer[:end]).split(b"\n"))
+            self._whole = bytes(buffer[:end]).split(b"\n")
+            self._next = 0
             del buffer[: end + 1]
             return
         self.idle = True

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, takewhile
 from typing import final
 
-from smtpstate._commands import RCPT_FRAME, Command, Mail, Rcpt, Rset, rcpt_of
+from smtpstate._commands import Command, Mail, Rcpt, Rset
 from smtpstate._delivery import Delivery, Fate
 from smtpstate._errors import RemoteProtocolError
 from smtpstate._events import Answered, ContentWanted, RecipientDelivered
@@ -13,6 +14,7 @@ from smtpstate._link import Closing, Link, Listener
 from smtpstate._outcomes import Phase, Status
 from smtpstate._plan import Plan
 from smtpstate._replies import Reply
+from smtpstate._runs import RCPT_FRAME, Rcpts, RecipientsAnswered, RecipientsDelivered
 
 #: What ``failover`` calls a temporary refusal, and a connection that was lost.
 TRANSIENT = "transient"
@@ -100,22 +102,22 @@ class Transaction:
         self._asked += 1
         return Rcpt(address, parameters)
 
-    def next_recipients(self, room: int) -> Sequence[Rcpt]:
+    def next_recipients(self, room: int) -> Rcpts | None:
         """Return what names the next recipients by their addresses alone, as far as so many octets reach.
 
         There is none where anything else is to be said of a recipient.
         """
-        run: list[Rcpt] = []
-        first = self._asked
         if not self._plan.plain:
-            return run
-        for _, address, _ in self._plan.recipients[first : first + room // RCPT_FRAME]:
-            room -= RCPT_FRAME + len(address)
-            if room < 0:
-                break
-            run.append(rcpt_of(address))
+            return None
+        first = self._asked
+        run = [address for _, address, _ in self._plan.recipients[first : first + room // RCPT_FRAME]]
+        if RCPT_FRAME * len(run) + sum(map(len, run)) > room:
+            lengths = accumulate(RCPT_FRAME + len(address) for address in run)
+            del run[sum(1 for _ in takewhile(room.__ge__, lengths)) :]
+        if not run:
+            return None
         self._asked += len(run)
-        return run
+        return Rcpts(run)
 
     @property
     def all_named(self) -> bool:
@@ -238,7 +240,19 @@ class Transaction:
             status = Status.DEFERRED
             if self._accepted:
                 self.too_many.append(self._indexes[position])
-        self._settle(position, status, reply, Phase.RCPT)
+        self._settle([position], status, reply, Phase.RCPT)
+
+    def hear_recipients(self, event: Answered) -> None:
+        """Take the answer to several recipients of a run."""
+        assert isinstance(event, RecipientsAnswered)
+        if event.reply.code // 100 != 2:
+            for _ in range(event.count):
+                self.hear_recipient(event)
+            return
+        first = self._answered
+        self._answered += event.count
+        if not self.refused:
+            self._accepted += range(first, self._answered)
 
     def hear_data(self, event: Answered) -> None:
         """Take DATA's answer."""
@@ -258,10 +272,10 @@ class Transaction:
     def hear_final(self, event: Answered) -> None:
         """Take the final reply: everyone's in SMTP, in LMTP the next recipient's."""
         reply = event.reply
-        if isinstance(event, RecipientDelivered):
-            position = self._accepted[self._finals]
-            self._finals += 1
-            self._settle(position, _said(reply), reply, Phase.FINAL)
+        if isinstance(event, (RecipientDelivered, RecipientsDelivered)):
+            first = self._finals
+            self._finals += event.count if isinstance(event, RecipientsDelivered) else 1
+            self._settle(self._accepted[first : self._finals], _said(reply), reply, Phase.FINAL)
         else:
             self._settle_all(_said(reply), reply, Phase.FINAL)
 
@@ -289,7 +303,7 @@ class Transaction:
         if recipient is not None and self._finals < len(self._accepted) and self.end_sent:
             position = self._accepted[self._finals]
             self._finals += 1
-            self._settle(position, _said(reply), reply, Phase.FINAL)
+            self._settle([position], _said(reply), reply, Phase.FINAL)
             self.lost(closing)
         else:
             self._settle_all(_said(reply), reply, self.phase)
@@ -332,10 +346,12 @@ class Transaction:
             moves=None if self.end_sent else TRANSIENT,
         )
 
-    def _settle(self, position: int, status: Status, reply: Reply, phase: Phase) -> None:
-        self._decided[position] = True
-        self._undecided -= 1
-        self._delivery.settle(self._indexes[position], self._fate(status, reply, phase))
+    def _settle(self, positions: Sequence[int], status: Status, reply: Reply, phase: Phase) -> None:
+        for position in positions:
+            self._decided[position] = True
+        self._undecided -= len(positions)
+        indexes = [self._indexes[position] for position in positions]
+        self._delivery.settle_all(indexes, self._fate(status, reply, phase))
 
     def _settle_all(self, status: Status, reply: Reply, phase: Phase) -> None:
         self.settle_rest(self._fate(status, reply, phase))
