@@ -187,7 +187,9 @@ class Mail(Command):
         return bool(self.parameters) or len(self.reverse_path) > _SHORT
 
     def __bytes__(self) -> bytes:
-        return f"{self.__str__()}\r\n".encode()
+        if self.parameters:
+            return f"{self.__str__()}\r\n".encode()
+        return f"MAIL FROM:<{self.reverse_path}>\r\n".encode()
 
     def __str__(self) -> str:
         line = f"MAIL FROM:<{self.reverse_path}>"
@@ -257,6 +259,9 @@ class Data(Command):
     """Ask to send the message (RFC 5321 §4.1.1.4)."""
 
     verb: ClassVar[str] = "DATA"
+
+    def __bytes__(self) -> bytes:
+        return b"DATA\r\n"
 
 
 @final

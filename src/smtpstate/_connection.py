@@ -201,13 +201,13 @@ class Connection:
         pending = self._pending
         if pending and not (self.pipelining and pending[-1][1].pipelines):
             raise self._too_early(command)
+        if kind in _ENCODED:
+            return self._encode(command, self._machine.send(kind))
         if command.needs:
             self._machine.row_for(kind)
             for keyword in command.needs:
                 if keyword not in self._capabilities:
                     raise LocalProtocolError(f"cannot send {command}: the server does not offer {keyword}")
-        if kind in _ENCODED:
-            return self._encode(command, self._machine.send(kind))
         wire = bytes(command)
         octets = len(wire)
         pending.append((command, kind, self._machine.send(kind), octets, self._parser.received))

@@ -73,7 +73,7 @@ def name_recipients(link: Link, transaction: Transaction) -> Steps[None]:
             return
         run = transaction.next_recipients(link.room)
         if run is not None:
-            link.submit(run, transaction.hear_recipients)
+            link.submit(*run)
         else:
             rcpt = transaction.next_recipient()
             yield from make_room_for(link, rcpt)

@@ -269,8 +269,7 @@ class Link:
         if listener is not None and conn.outstanding > len(self._listeners):
             self._listeners.append(listener)
         if self._trace is not None:  # or the lines would be made for nobody
-            for said in command.apart() if isinstance(command, Rcpts) else (command,):
-                self.trace(Sent, str(said))
+            self._show_sent(command)
 
     def make_room(self, octets: int = _RESERVE) -> Steps[None]:
         """Wait until ``octets`` more may leave."""
@@ -320,9 +319,12 @@ class Link:
             RemoteProtocolError: the server is not to be believed any more.
             Closing: the server said 421.
         """
-        while self.conn.silent or not self._dispatch():
+        conn = self.conn
+        heard = not conn.silent and self._dispatch()
+        while not heard:
             data = yield from Receive(self._reply_deadline(timeout))
-            self.conn.receive_data(data)
+            conn.receive_data(data)
+            heard = self._dispatch()
 
     def glance(self) -> Steps[bool]:
         """Hear what has arrived already, without waiting; return whether anything has; raises as ``hear``."""
@@ -366,7 +368,7 @@ class Link:
                 raise self._ended_by(event)
             self.heard += 1
             if self._trace is not None:
-                self._show(event)
+                self._show_heard(event)
             if isinstance(event, MessageAnswered) and event.early:
                 assert self.listen_early is not None
                 self.listen_early(event)
@@ -380,7 +382,11 @@ class Link:
         self._since = self._clock()
         return True
 
-    def _show(self, event: Answered) -> None:
+    def _show_sent(self, command: Command) -> None:
+        for said in command.apart() if isinstance(command, Rcpts) else (command,):
+            self.trace(Sent, str(said))
+
+    def _show_heard(self, event: Answered) -> None:
         reply = masked(event.reply, self.secrets) if self.secrets else event.reply
         for _ in range(event.count if isinstance(event, (RecipientsAnswered, RecipientsDelivered)) else 1):
             self.trace(Received, reply)

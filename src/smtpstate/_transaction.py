@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import accumulate, takewhile
 from typing import final
 
-from smtpstate._commands import Command, Mail, Rcpt, Rset
+from smtpstate._commands import Command, Mail, Rcpt, Rset, rcpt_of
 from smtpstate._delivery import Delivery, Fate
 from smtpstate._errors import RemoteProtocolError
 from smtpstate._events import Answered, ContentWanted, RecipientDelivered
@@ -102,7 +102,7 @@ class Transaction:
         self._asked += 1
         return Rcpt(address, parameters)
 
-    def next_recipients(self, room: int) -> Rcpts | None:
+    def next_recipients(self, room: int) -> tuple[Command, Listener] | None:
         """Return what names the next recipients by their addresses alone, as far as so many octets reach.
 
         There is none where anything else is to be said of a recipient.
@@ -117,7 +117,9 @@ class Transaction:
         if not run:
             return None
         self._asked += len(run)
-        return Rcpts(run)
+        if len(run) == 1:
+            return rcpt_of(run[0]), self.hear_recipient
+        return Rcpts(run), self.hear_recipients
 
     @property
     def all_named(self) -> bool:
