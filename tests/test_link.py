@@ -276,7 +276,6 @@ def test_it_carries_as_many_messages_as_we_or_the_server_allow() -> None:
         assert not link.spent
         link.transactions = most
         assert link.spent
-        assert not link.takes_more
 
 
 def test_a_failure_is_traced_without_the_words_of_strangers() -> None:

@@ -93,6 +93,7 @@ class _Bulk:
     def __init__(self, courier: Courier, clock: Clock) -> None:
         self._courier = courier
         self._clock = clock
+        self._is_lmtp = courier.config.speaks is Protocol.LMTP
         self._running: deque[_Running] = deque()
         self._twice: Delivery | None = None  # taken, and still under way since it was taken before
         self._latest: Transaction | None = None  # the one that was begun last
@@ -229,7 +230,7 @@ class _Bulk:
         running.again = False
         if courier.refuses(delivery):
             return
-        if courier.config.speaks is Protocol.LMTP and self.could_shift():
+        if self._is_lmtp and self.could_shift():
             yield from self.drain()
         recipients = delivery.remaining(courier.failover)
         batch: list[int] = []
@@ -251,19 +252,21 @@ class _Bulk:
             if link.broken:
                 running.again = True
                 return
-        presented = yield from present(delivery, batch, link, running.ending, courier.config)
-        if not presented:
-            if link.stale:
-                self._link_lost = True
-                running.begin_anew()
-            return
+        if delivery.envelope.client:
+            presented = yield from present(delivery, batch, link, running.ending, courier.config)
+            if not presented:
+                if link.stale:
+                    self._link_lost = True
+                    running.begin_anew()
+                return
         try:
             plan = yield from plan_for(link, delivery.envelope, reader, batch)
         except Exception as error:
             running.spoilt = True
             self.stop(error)
             return
-        note_lacks(delivery, link, plan)
+        if plan.refused or plan.notes:
+            note_lacks(delivery, link, plan)
         if plan.recipients:
             yield from self.speak(running, link, plan)
 

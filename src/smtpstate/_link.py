@@ -228,8 +228,8 @@ class Link:
 
     @property
     def takes_more(self) -> bool:
-        """Whether another message may be begun now, although others are not answered yet."""
-        return not (self.broken or self.conn.closed) and self.pipelines and not self.spent
+        """Whether another message could be begun now, although others are not answered yet."""
+        return not (self.broken or self.conn.closed) and self.pipelines
 
     @property
     def spent(self) -> bool:
