@@ -158,6 +158,9 @@ def by_slimta(port: int, work: Work) -> None:
                 client.rcptto(name)
             client.data()
             client.send_data(message)
+            if not work.queued:
+                # It would hear only with the next message what became of this one; its own relay asks so, too.
+                client._flush_pipeline()
     client.quit()
 
 
