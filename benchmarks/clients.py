@@ -178,6 +178,33 @@ def by_sendall(port: int, work: Work) -> None:
             heard += sock.recv(65536)
 
 
+def by_flights(port: int, work: Work) -> None:
+    """No client at all: the octets of each flight, and as many lines heard as it has answers."""
+    sock = socket.create_connection((HOST, port))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def turn(octets: bytes, answers: int) -> None:
+        sock.sendall(octets)
+        while answers > 0:
+            answers -= sock.recv(65536).count(b"\n")
+
+    lines = [f"MAIL FROM:<{SENDER}>", *(f"RCPT TO:<{name}>" for name in work.names()), "DATA", ""]
+    envelope, content = "\r\n".join(lines).encode(), work.message() + b".\r\n"
+    answers = work.recipients + 2
+    with sock:
+        turn(b"", 1)
+        turn(b"EHLO client.example\r\n", 4)
+        with measured():
+            turn(envelope, answers)
+            for _ in range(work.messages - 1):
+                if work.queued:
+                    turn(content + envelope, 1 + answers)
+                else:
+                    turn(content, 1)
+                    turn(envelope, answers)
+            turn(content, 1)
+
+
 # Ours.
 
 
@@ -302,6 +329,7 @@ CLIENTS: dict[str, Callable[[int, Work], None]] = {
     "smtpproto trio": by_smtpproto("trio"),
     "slimta": by_slimta,
     "bare sendall": by_sendall,
+    "bare flights": by_flights,
     "blocking": by_blocking,
     "blocking connecting": by_blocking_connecting,
     "blocking, trace": by_blocking_traced,
