@@ -8,6 +8,7 @@ from typing import final
 
 from smtpstate._config import TargetConfig
 from smtpstate._delivery import Attempt, Delivery, Fate
+from smtpstate._envelope import Envelope
 from smtpstate._errors import DeadlinePassed, RemoteProtocolError, TransportError
 from smtpstate._exchange import exchange
 from smtpstate._fates import fate_of_failure
@@ -83,18 +84,35 @@ def carry(
     Returns those who wait for another session: since the server limits how
     much one carries, or since a connection that had been idle was dead.
     """
+    envelope = delivery.envelope
     waiting = recipients
     while True:
         reader = delivery.reader()
         if reader is None:
             _settle(delivery, waiting, link, _UNREADABLE)
             return []
-        batch, later = next_batch(link, delivery.envelope, waiting)
+        batch, later = next_batch(link, envelope, waiting)
         if not batch:
             return waiting
-        again = yield from transact(delivery, batch, reader, link, ending, config)
+        again: list[int] = []  # those for whom a further transaction makes sense
+        plan = yield from prepare(delivery, envelope, batch, reader, link, ending, config)
+        if plan is not None:
+            link.transactions += 1
+            transaction = Transaction(link, delivery, plan)
+            delivery.under_way(transaction.if_stopped_now)
+            try:
+                yield from exchange(link, transaction, plan)
+            except Exception as failure:
+                if not absorbed(failure, link, transaction, ending):
+                    raise cause_of(failure) from None
+            delivery.under_way(None)
+            again = transaction.too_many
+            if not link.stale:
+                link.reused = False
+        if link.stale:
+            return batch + later
         waiting = again + later
-        if not waiting or link.stale:
+        if not waiting:
             return waiting
         if not link.usable:
             settle_waiting(delivery, waiting, link, ending)
@@ -109,60 +127,65 @@ def settle_waiting(delivery: Delivery, waiting: list[int], link: Link, ending: E
     _settle(delivery, waiting, link, reply)
 
 
-def transact(
-    delivery: Delivery, batch: list[int], reader: Reader, link: Link, ending: Ending, config: TargetConfig
-) -> Steps[list[int]]:
-    """Carry the message to some recipients; return those for whom a further transaction makes sense."""
-    envelope = delivery.envelope
+def prepare(
+    delivery: Delivery,
+    envelope: Envelope,
+    batch: list[int],
+    reader: Reader,
+    link: Link,
+    ending: Ending,
+    config: TargetConfig,
+) -> Steps[Plan | None]:
+    """Return how the message goes to some recipients, or None if it goes to none of them."""
     link.phase = Phase.MAIL
     if envelope.client:
         presented = yield from present(delivery, batch, link, ending, config)
         if not presented:
-            return batch if link.stale else []
+            return None
     try:
         plan = yield from plan_for(link, envelope, reader, batch)
     except SourceFailed as failed:
         raise failed.cause from None
     if plan.refused or plan.notes:
         note_lacks(delivery, link, plan)
-    if not plan.recipients:
-        return []
-    link.transactions += 1
-    transaction = Transaction(link, delivery, plan)
-    delivery.under_way(transaction.if_stopped_now)
-    yield from attempt(exchange(link, transaction, plan), link, transaction, ending)
-    delivery.under_way(None)
-    if link.stale:
-        return batch
-    link.reused = False
-    return transaction.too_many
+    return plan if plan.recipients else None
 
 
 def attempt(steps: Steps[None], link: Link, transaction: Transaction, ending: Ending) -> Steps[None]:
     """Take steps of a transaction; where they fail, settle everybody who is not settled.
-
-    A connection that had been idle and was dead is marked as stale instead.
 
     Raises:
         Exception: whatever the caller's own source raised.
     """
     try:
         yield from steps
-    except (Closing, TransportError, RemoteProtocolError) as failure:
+    except Exception as failure:
+        if not absorbed(failure, link, transaction, ending):
+            raise cause_of(failure) from None
+
+
+def absorbed(failure: Exception, link: Link, transaction: Transaction, ending: Ending) -> bool:
+    """Settle everybody who is not settled when a transaction fails, and return whether that is all.
+
+    It is not where the caller's own source failed: that is for the caller to see. A
+    connection that had been idle and was dead is marked as stale instead.
+    """
+    if isinstance(failure, (Closing, TransportError, RemoteProtocolError)):
         link.failed(failure)
         if not found_dead(link, transaction, failure):
             ending.take(failure)
             transaction.ended(failure)
-    except Spoiled as refusal:
-        ending.take(refusal)
+    elif isinstance(failure, Spoiled):
+        ending.take(failure)
         link.broken = True
-    except NotSevenBit as error:
+    elif isinstance(failure, NotSevenBit):
         transaction.settle_rest(lacking(link, NO_EIGHT_BIT))
-        link.failed(error)
-    except Exception as error:  # the caller's own, such as a source that failed
-        transaction.lost(cause_of(error))
-        link.failed(cause_of(error))
-        raise cause_of(error) from None
+        link.failed(failure)
+    else:
+        transaction.lost(cause_of(failure))
+        link.failed(cause_of(failure))
+        return False
+    return True
 
 
 def present(
