@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import final
 
 from smtpstate._auth import Credentials
@@ -68,7 +69,7 @@ class Courier:
         outcomes; only what is the caller's fault comes out as an exception. Among
         that is a delivery that is under way already, of which nothing more is sent.
         """
-        return Dialogue(lambda clock: self.run(delivery, clock))
+        return Dialogue(partial(self.run, delivery))
 
     def delivering_many(self, ahead: int = 32) -> Dialogue[None]:
         """Return the dialogue that takes deliveries from the caller until there are no more.
@@ -115,40 +116,44 @@ class Courier:
         """Return the dialogue that ends the connection, if there is one, by QUIT."""
         return Dialogue(lambda _: self.leave())
 
-    def run(self, delivery: Delivery, clock: Clock) -> Steps[None]:
-        """Run a delivery that nobody else runs.
-
-        Raises:
-            LocalProtocolError: somebody does.
-        """
-        delivery.claim()
-        try:
-            yield from self.forward(delivery, clock)
-        finally:
-            delivery.release()
-
-    def forward(self, delivery: Delivery, clock: Clock, ends: float | None = None) -> Steps[None]:
+    def run(
+        self, delivery: Delivery, clock: Clock, ends: float | None = None, *, claimed: bool = False
+    ) -> Steps[None]:
         """Try each endpoint in turn, for the recipients that may still be tried.
 
-        ``ends`` is the deadline over all of it, where it has begun before.
+        ``ends`` is the deadline over all of it, where it has begun before. With
+        ``claimed`` the caller runs the delivery already.
+
+        Raises:
+            LocalProtocolError: somebody else runs the delivery.
         """
-        if ends is None:
-            ends = self.end_of_delivery(clock)
-        if self.refuses(delivery):
-            return
-        waiting = delivery.remaining(self._config.failover)
-        for endpoint in self.untried(delivery, clock) if waiting else ():
-            if delivery.reader() is None:
-                delivery.note(dict.fromkeys(waiting, (_READ_ONCE,)))
-                break
-            while waiting:
-                waiting = yield from self.deliver(endpoint, delivery, waiting, clock, ends)
+        if not claimed:
+            delivery.claim()
+        try:
+            if ends is None:
+                ends = self.end_of_delivery(clock)
+            if self.refuses(delivery):
+                return
             waiting = delivery.remaining(self._config.failover)
-            if not waiting:
-                break
-        if self._link is not None:
-            self._link.idle_since = clock()
-        self.show(delivery, clock)
+            for endpoint in self.untried(delivery, clock) if waiting else ():
+                if delivery.reader() is None:
+                    delivery.note(dict.fromkeys(waiting, (_READ_ONCE,)))
+                    break
+                while waiting:
+                    waiting = yield from self.deliver(endpoint, delivery, waiting, clock, ends)
+                waiting = delivery.remaining(self._config.failover)
+                if not waiting:
+                    break
+            if self._link is not None:
+                self._link.idle_since = clock()
+            self.show(delivery, clock)
+        finally:
+            if not claimed:
+                delivery.release()
+
+    def forward(self, delivery: Delivery, clock: Clock, ends: float | None) -> Steps[None]:
+        """Run a delivery that the caller has claimed; see ``run``."""
+        return self.run(delivery, clock, ends, claimed=True)
 
     def end_of_delivery(self, clock: Clock) -> float | None:
         """Return the deadline over everything that a delivery does which begins now."""
@@ -157,7 +162,7 @@ class Courier:
 
     def untried(self, delivery: Delivery, clock: Clock) -> Sequence[Endpoint]:
         """Return the endpoints at which a delivery has not been, in the order in which to try them."""
-        endpoints = self._config.endpoints
+        endpoints = self._config.targets
         if delivery.attempts:
             been_at = {attempt.endpoint for attempt in delivery.attempts}
             endpoints = tuple(endpoint for endpoint in endpoints if endpoint not in been_at)
@@ -197,7 +202,7 @@ class Courier:
         """Return a session at an endpoint, idle before or new, or what it means that none is to be had."""
         idle = yield from self.take_idle(endpoint, delivery, clock, ends)
         if idle is not None:
-            delivery.on_the_way(unfinished(delivery, idle, recipients))
+            delivery.on_the_way(unfinished(idle, recipients))
             return idle
         login = self.login_for(delivery)
         ladder = Ladder(self._config, endpoint)
@@ -206,7 +211,7 @@ class Courier:
             begun = clock()
             yield from self.leave(ends)
             link = self._link = self._new_link(endpoint, clock, ends)
-            delivery.on_the_way(unfinished(delivery, link, recipients))
+            delivery.on_the_way(unfinished(link, recipients))
             try:
                 yield from open_session(link, self._config, rung, login)
             except FAILURES as failure:
@@ -322,7 +327,7 @@ class Courier:
     def _new_link(self, endpoint: Endpoint, clock: Clock, ends: float | None) -> Link:
         return Link(
             endpoint,
-            self._config.speaks,
+            self._config.protocol,
             clock=clock,
             timeouts=self._config.timeouts,
             limits=self._config.limits,

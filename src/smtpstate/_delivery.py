@@ -343,7 +343,7 @@ class Delivery:
         self._pending = pending
 
     def on_the_way(self, connected: Callable[[int], Fate | None] | None) -> None:
-        """Name who knows the same of recipients that no transaction is under way for."""
+        """Name who knows the same of recipients that no transaction is under way for, settled or not."""
         self._connected = connected
 
     def reader(self) -> Reader | None:
@@ -354,10 +354,6 @@ class Delivery:
                 return None
             reader = self._reader = Reader(self.message)
         return reader
-
-    def is_settled(self, index: int) -> bool:
-        """Return whether anything is known of a recipient yet."""
-        return (self._common if self._fates is None else self._fates[index]) is not None
 
     def _one_by_one(self) -> list[Fate | None]:
         """Keep what is known of each recipient apart from now on."""

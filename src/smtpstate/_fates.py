@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from smtpstate._delivery import Delivery, Fate
+from smtpstate._delivery import Fate
 from smtpstate._errors import RemoteProtocolError, TransportError
 from smtpstate._link import Closing, Link
 from smtpstate._login import LoginFailed
@@ -44,7 +44,7 @@ def fate_of_failure(link: Link, failure: Exception) -> Fate:
     return _fate(link, Reply.made_here(421, f"{_network_code(link, failure)} {failure}"), error=failure)
 
 
-def unfinished(delivery: Delivery, link: Link, recipients: Sequence[int]) -> Callable[[int], Fate | None]:
+def unfinished(link: Link, recipients: Sequence[int]) -> Callable[[int], Fate | None]:
     """Return who knows what those become for whom ``link`` is being opened, if that is never finished."""
     waiting: frozenset[int] | None = None  # made when somebody asks, which is hardly ever
 
@@ -52,7 +52,7 @@ def unfinished(delivery: Delivery, link: Link, recipients: Sequence[int]) -> Cal
         nonlocal waiting
         if waiting is None:
             waiting = frozenset(recipients)
-        if index not in waiting or delivery.is_settled(index):
+        if index not in waiting:
             return None
         code = "4.4.1" if link.phase is Phase.CONNECT else "4.4.2"
         return _fate(link, Reply.made_here(421, f"{code} the delivery was not finished"))
