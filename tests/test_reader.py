@@ -176,7 +176,7 @@ def test_a_promised_size_is_kept_or_an_error(promised: int, has: bytes, why: str
     whole = Reader(Message(has, size=promised))
     Store().run(whole.peek())
     with pytest.raises(LocalProtocolError, match=why):
-        whole.check_whole()
+        whole.checked_whole()
 
 
 def test_a_promised_size_is_held_against_a_stream_before_its_end() -> None:
@@ -194,14 +194,14 @@ def test_8bit_octets_are_an_error_where_there_were_to_be_none() -> None:
 
 def test_8bit_octets_end_the_reading_where_the_server_cannot_take_them() -> None:
     reader = Reader(Message(stream()))
-    reader.refuse_eight_bit(True)
+    reader.refuses_eight_bit = True
     store = Store([b"x" * BLOCK, b"\xe9"])
     assert store.run(reader.read()) == b"x" * BLOCK
     with pytest.raises(NotSevenBit):
         store.run(reader.read())
     reader = Reader(Message(b"\xe9"))
-    reader.refuse_eight_bit(True)
-    reader.refuse_eight_bit(False)
+    reader.refuses_eight_bit = True
+    reader.refuses_eight_bit = False
     assert blocks(reader, Store()) == [b"\xe9"]
 
 
@@ -212,7 +212,7 @@ def test_strict_line_ends_are_kept_or_an_error(octets: bytes) -> None:
     reader = Reader(Message(octets, line_ends="strict"))
     Store().run(reader.peek())
     with pytest.raises(LocalProtocolError):
-        reader.check_whole()
+        reader.checked_whole()
 
 
 def test_a_strict_line_end_may_lie_across_two_blocks() -> None:

@@ -87,14 +87,18 @@ def plan_for(link: Link, envelope: Envelope, reader: Reader, indexes: Sequence[i
         Exception: whatever the caller's source raises.
     """
     plan = Plan(reader)
-    lacking = yield from _body(link, plan)
+    start = whole = reader.checked_whole()
+    if whole is None:
+        utf8, eight_bit = link.offers("SMTPUTF8"), link.offers("8BITMIME")
+        start, whole = yield from _begun(plan, utf8=utf8, eight_bit=eight_bit)
+    lacking = _body_parameters(link, plan, start, whole)
     return _envelope(link, envelope, plan, indexes, lacking)
 
 
 def plan_ahead(link: Link, envelope: Envelope, reader: Reader, indexes: Sequence[int]) -> Plan:
     """Do the same for a message of which no more is known than was declared."""
     plan = Plan(reader)
-    return _envelope(link, envelope, plan, indexes, _declared(link, plan))
+    return _envelope(link, envelope, plan, indexes, _body_parameters(link, plan, None, None))
 
 
 def _envelope(
@@ -107,7 +111,11 @@ def _envelope(
     if lacking is not None:
         return plan.refuse_all(indexes, lacking)
     addresses = envelope.addresses
-    if not envelope.plain and link.offers("SMTPUTF8") and not plan.asks_for("SMTPUTF8"):
+    if envelope.plain:
+        plan.sender = envelope.sender
+        plan.recipients += [(index, addresses[index], ()) for index in indexes]
+        return plan
+    if link.offers("SMTPUTF8") and not plan.asks_for("SMTPUTF8"):
         said = [envelope.sender, *(addresses[index] for index in indexes)]
         if not all(map(str.isascii, said)):
             plan.parameters += (("SMTPUTF8", None),)
@@ -115,11 +123,7 @@ def _envelope(
     if sender is None:
         return plan.refuse_all(indexes, _NO_UTF8)
     plan.sender = sender
-    planned = plan.recipients
-    if envelope.plain:
-        planned += [(index, addresses[index], ()) for index in indexes]
-        return plan
-    recipients = envelope.recipients
+    planned, recipients = plan.recipients, envelope.recipients
     for index in indexes:
         recipient = recipients[index]
         if recipient.asks or not recipient.address.isascii():
@@ -196,33 +200,21 @@ def _asked_of_mail(link: Link, envelope: Envelope, plan: Plan) -> Reply | None:
     return None
 
 
-def _body(link: Link, plan: Plan) -> Steps[Reply | None]:
-    """Plan the message itself: SIZE, BODY and SMTPUTF8 for its header."""
+def _begun(plan: Plan, *, utf8: bool, eight_bit: bool) -> Steps[tuple[bytes, bytes | None]]:
+    """Return the first block of a message, or more, and the whole of it where it is at hand: checked then.
+
+    A message object is written in the form that asks least of the server, which
+    may or may not take UTF-8 in its header and octets beyond ASCII.
+    """
     mime = plan.reader.mime
     if mime is not None:
-        utf8, eight_bit = link.offers("SMTPUTF8"), link.offers("8BITMIME")
         plan.reader = plan.reader.rewritten(_mime_form(mime, utf8=utf8, eight_bit=eight_bit))
-    start = plan.reader.whole
-    if start is not None:
-        plan.reader.check_whole()
-    else:
-        start = yield from _start(plan.reader)
-    return _body_parameters(link, plan, start)
-
-
-def _start(reader: Reader) -> Steps[bytes]:
-    """Return the whole message if it is at hand, and checked then; else its first block."""
-    if reader.whole is None:
-        first = yield from reader.peek()
-        if reader.whole is None:
-            return first
-    reader.check_whole()
-    return reader.whole or b""
-
-
-def _declared(link: Link, plan: Plan) -> Reply | None:
-    """Plan a message that is not there yet."""
-    return _body_parameters(link, plan, None)
+    whole = plan.reader.checked_whole()
+    if whole is not None:
+        return whole, whole
+    first = yield from plan.reader.peek()
+    whole = plan.reader.checked_whole()
+    return (first if whole is None else whole), whole
 
 
 def fit(link: Link, plan: Plan, reader: Reader) -> Steps[Reply | None]:
@@ -237,40 +229,38 @@ def fit(link: Link, plan: Plan, reader: Reader) -> Steps[Reply | None]:
     if binary and not plan.binary:
         raise LocalProtocolError("that the message is binary must be declared before MAIL")
     utf8, eight_bit = plan.asks_for("SMTPUTF8"), plan.asks_for("BODY")
-    mime = reader.mime
-    if mime is not None:
-        reader = reader.rewritten(_mime_form(mime, utf8=utf8, eight_bit=eight_bit))
     plan.reader = reader
-    start = yield from _start(reader)
-    if (reply := _too_large(link, reader.size)) is not None:
+    start, whole = yield from _begun(plan, utf8=utf8, eight_bit=eight_bit)
+    if (reply := _too_large(link, plan.reader.size)) is not None:
         return reply
-    if not utf8 and _needs_utf8(reader, start):
+    if not utf8 and _needs_utf8(plan.reader, start):
         return _NO_UTF8_HEADER
     if eight_bit:
         return None
-    return _without_eight_bit(plan, reader.whole)
+    return _without_eight_bit(plan, whole)
 
 
-def _body_parameters(link: Link, plan: Plan, start: bytes | None) -> Reply | None:
-    """Plan the parameters of MAIL that are about the message.
+def _body_parameters(link: Link, plan: Plan, start: bytes | None, whole: bytes | None) -> Reply | None:
+    """Plan the parameters of MAIL that are about the message: SIZE, BODY, and SMTPUTF8 for its header.
 
-    ``start`` is what of the message is at hand, None if nothing is.
+    ``start`` is what of the message is at hand, None if nothing is; ``whole`` is
+    the same where that is all of it.
     """
     reader = plan.reader
-    message, whole = reader.message, None if start is None else reader.whole
+    message, all_ascii = reader.message, whole is not None and whole.isascii()
     if link.offers("SIZE"):
         size = message.size if start is None else reader.size
         if (reply := _too_large(link, size)) is not None:
             return reply
         if size is not None:
             plan.parameters += (("SIZE", str(size)),)
-    if _needs_utf8(reader, start):
+    if (message.utf8 or not all_ascii) and _needs_utf8(reader, start):
         if not link.offers("SMTPUTF8"):
             return _NO_UTF8_HEADER
         plan.parameters += (("SMTPUTF8", None),)
     if message.line_ends != "binary":
-        if whole is not None and message.eight_bit is not True and whole.isascii():
-            reader.refuse_eight_bit(False)
+        if all_ascii and message.eight_bit is not True:
+            reader.refuses_eight_bit = False
             return None
         return _eight_bit(link, plan, whole)
     if not (link.chunking and link.offers("CHUNKING") and link.offers("BINARYMIME")):
@@ -297,7 +287,7 @@ def _eight_bit(link: Link, plan: Plan, whole: bytes | None) -> Reply | None:
     if _is_eight_bit(plan.reader, whole) is not False and link.offers("8BITMIME"):
         # It may turn out to be 8bit, where that is not known yet: then this must have been said.
         plan.parameters += (("BODY", "8BITMIME"),)
-        plan.reader.refuse_eight_bit(False)
+        plan.reader.refuses_eight_bit = False
         return None
     return _without_eight_bit(plan, whole)
 
@@ -313,12 +303,12 @@ def _is_eight_bit(reader: Reader, whole: bytes | None) -> bool | None:
 def _without_eight_bit(plan: Plan, whole: bytes | None) -> Reply | None:
     """Plan a message for a server that was not told of octets beyond ASCII."""
     if plan.reader.message.eight_bit == "send":
-        plan.reader.refuse_eight_bit(False)
+        plan.reader.refuses_eight_bit = False
         return None
     needed = _is_eight_bit(plan.reader, whole)
     if needed:
         return NO_EIGHT_BIT
-    plan.reader.refuse_eight_bit(needed is None)
+    plan.reader.refuses_eight_bit = needed is None
     return None
 
 

@@ -45,13 +45,14 @@ class Reader:
         "_data",
         "_held",
         "_opened",
+        "_promised",
         "_readable",
-        "_refuse_eight_bit",
         "_source",
         "_strict",
         "begun",
         "ended",
         "message",
+        "refuses_eight_bit",
         "seen",
     )
 
@@ -68,7 +69,12 @@ class Reader:
         self._held = b""  # pulled, and not yet read from ``_at`` on
         self.seen: int = 0  #: octets that have been read
         self._strict = StrictLineEnds() if message.line_ends == "strict" else None
-        self._refuse_eight_bit = False
+        # of the size, the line ends, or that it is 7bit
+        self._promised = (
+            message.size is not None or message.eight_bit is False or message.line_ends == "strict"
+        )
+        #: whether to stop at the first octet beyond ASCII, since the server cannot take it
+        self.refuses_eight_bit: bool = False
 
     def rewritten(self, octets: bytes) -> Reader:
         """Return a reader of the same message in another form."""
@@ -76,10 +82,6 @@ class Reader:
         reader._data = octets
         reader._opened = True
         return reader
-
-    def refuse_eight_bit(self, refuse: bool) -> None:
-        """Say whether to stop at the first octet beyond ASCII, since the server cannot take it."""
-        self._refuse_eight_bit = refuse
 
     @property
     def mime(self) -> MimeMessage | None:
@@ -139,7 +141,8 @@ class Reader:
         block = octets[self._at : self._at + most]
         self._at += len(block)
         self.ended = self._source is None and self._at >= len(octets)
-        self._check(block, ended=self.ended, seen=self.seen, strict=self._strict)
+        if self._promised or self.refuses_eight_bit:
+            self._check(block, ended=self.ended, seen=self.seen, strict=self._strict)
         self.seen += len(block)
         return block
 
@@ -148,10 +151,13 @@ class Reader:
         self.begun = self.ended = True
         self.seen = len(self.whole or b"")
 
-    def check_whole(self) -> None:
-        """Check the whole message, which must be at hand, without taking it; raises as ``read``."""
-        strict = StrictLineEnds() if self._strict is not None else None
-        self._check(self.whole or b"", ended=True, seen=0, strict=strict)
+    def checked_whole(self) -> bytes | None:
+        """Return the whole message where it is all at hand, and checked then; raises as ``read``, takes nothing."""
+        whole = self.whole
+        if whole is not None and (self._promised or self.refuses_eight_bit):
+            strict = StrictLineEnds() if self._strict is not None else None
+            self._check(whole, ended=True, seen=0, strict=strict)
+        return whole
 
     def _prepare(self, octets: int) -> Steps[None]:
         """Have so many octets at hand, or all that are left."""
@@ -193,8 +199,8 @@ class Reader:
             if ended:
                 strict.finish()
         seven_bit = self.message.eight_bit is False
-        if (self._refuse_eight_bit or seven_bit) and not block.isascii():
-            if self._refuse_eight_bit:
+        if (self.refuses_eight_bit or seven_bit) and not block.isascii():
+            if self.refuses_eight_bit:
                 raise NotSevenBit
             raise LocalProtocolError("the message was said to be 7bit and holds 8bit octets")
         size = self.message.size
