@@ -199,11 +199,26 @@ class Courier:
         clock: Clock,
         ends: float | None,
     ) -> Steps[Link | Fate]:
-        """Return a session at an endpoint, idle before or new, or what it means that none is to be had."""
-        idle = yield from self.take_idle(endpoint, delivery, clock, ends)
-        if idle is not None:
-            delivery.on_the_way(unfinished(idle, recipients))
-            return idle
+        """Return a session at an endpoint, or what it means that none is to be had.
+
+        It is on the connection of the delivery before, if that leads there, may be
+        shared, and is alive; else on a new one.
+        """
+        link = self._link
+        if (
+            link is not None
+            and (link.endpoint is endpoint or link.endpoint == endpoint)
+            and self.suits(delivery, clock())
+        ):
+            try:
+                spoken = yield from link.glance()
+            except (TransportError, RemoteProtocolError, Closing) as failure:
+                link.failed(failure)
+            else:
+                if not spoken:  # or it was something that nobody asked for, or the beginning of it
+                    link.reuse(ends)
+                    delivery.on_the_way(unfinished(link, recipients))
+                    return link
         login = self.login_for(delivery)
         ladder = Ladder(self._config, endpoint)
         rung = ladder.top
@@ -268,25 +283,6 @@ class Courier:
     def link(self) -> Link | None:
         """The connection, dead or alive; None before the first and after a goodbye."""
         return self._link
-
-    def take_idle(
-        self, endpoint: Endpoint, delivery: Delivery, clock: Clock, ends: float | None
-    ) -> Steps[Link | None]:
-        """Return the connection of the delivery before, if it leads there, may be shared, and is alive."""
-        link = self._link
-        if link is None or not (link.endpoint is endpoint or link.endpoint == endpoint):
-            return None
-        if not self.suits(delivery, clock()):
-            return None
-        try:
-            spoken = yield from link.glance()
-        except (TransportError, RemoteProtocolError, Closing) as failure:
-            link.failed(failure)
-            return None
-        if spoken:  # something that nobody asked for, or the beginning of it
-            return None
-        link.reuse(ends)
-        return link
 
     @property
     def keeps_connection(self) -> bool:

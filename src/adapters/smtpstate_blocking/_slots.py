@@ -28,10 +28,10 @@ class Slots:
         with self._books:
             self._pool.give(slot)
 
-    def exchange(self, slot: Slot[Wire]) -> Slot[Wire] | None:
-        """Take a slot back, and return one that has been idle for too long, if there is one."""
+    def exchange(self, slot: Slot[Wire], *, kept: bool) -> Slot[Wire] | None:
+        """Take a slot back, its connection kept or left, and return one that has been idle for too long."""
         with self._books:
-            self._pool.give(slot)
+            self._pool.put(slot, kept=kept)
             return self._pool.take_expired()
 
     def drop(self, slot: Slot[Wire]) -> None:

@@ -120,11 +120,11 @@ class Target(TargetBase[Wire]):
             slot = self._take(delivery)
             try:
                 drive(slot.courier.delivering(delivery), slot.wire)
-                self._part(slot)
+                kept = self._keep(slot)
             except BaseException:
                 self._slots.drop(slot)
                 raise
-            self._give(slot)
+            self._give(slot, kept=kept)
 
     def deliver_many(self, deliveries: Iterable[Item], *, ahead: int = 32) -> Deliveries:
         """Hand many messages over, each begun before the ones before it are answered.
@@ -225,24 +225,26 @@ class Target(TargetBase[Wire]):
         slot = self._take(delivery)
         try:
             yield slot
-            self._part(slot)
+            kept = self._keep(slot)
         except BaseException:
             self._slots.drop(slot)
             raise
-        self._give(slot)
+        self._give(slot, kept=kept)
 
     def _take(self, delivery: Delivery) -> Slot[Wire]:
         if self._over:
             raise LocalProtocolError("the target is closed")
         return self._slots.take(delivery)
 
-    def _part(self, slot: Slot[Wire]) -> None:
-        """Say goodbye, unless the connection is to be kept."""
-        if not (self._entered and slot.courier.keeps_connection):
+    def _keep(self, slot: Slot[Wire]) -> bool:
+        """Return whether the connection is to be kept; where it is not, say goodbye."""
+        kept = self._entered and slot.courier.keeps_connection
+        if not kept:
             drive(slot.courier.leaving(), slot.wire)
+        return kept
 
-    def _give(self, slot: Slot[Wire]) -> None:
-        expired = self._slots.exchange(slot)
+    def _give(self, slot: Slot[Wire], *, kept: bool) -> None:
+        expired = self._slots.exchange(slot, kept=kept)
         while expired is not None:
             self._leave(expired)
             expired = self._slots.take_expired()

@@ -74,10 +74,14 @@ class Pool(Generic[W]):
 
     def give(self, slot: Slot[W]) -> None:
         """Take a slot back; without a connection that can be used again it is closed."""
-        if self._closed or not slot.courier.keeps_connection:
-            self.drop(slot)
-        else:
+        self.put(slot, kept=slot.courier.keeps_connection)
+
+    def put(self, slot: Slot[W], *, kept: bool) -> None:
+        """Take a slot back of which it is known whether its connection can be used again."""
+        if kept and not self._closed:
             self._idle.append(slot)
+        else:
+            self.drop(slot)
 
     def drop(self, slot: Slot[W]) -> None:
         """Close a slot at once; it must have been taken."""

@@ -271,13 +271,14 @@ class AsyncTarget(TargetBase[AsyncWire]):
 
     async def _return(self, slot: Slot[AsyncWire]) -> None:
         """Take back a slot whose delivery went its way, and leave those that have been idle for too long."""
-        if not (self._entered and slot.courier.keeps_connection):
+        kept = self._entered and slot.courier.keeps_connection
+        if not kept:
             try:
                 await drive(slot.courier.leaving(), slot.wire)
             except BaseException:
                 self._pool.drop(slot)
                 raise
-        self._pool.give(slot)
+        self._pool.put(slot, kept=kept)
         while (expired := self._pool.take_expired()) is not None:
             await self._leave(expired)
 
