@@ -206,7 +206,10 @@ class Delivery:
         # The same for those who are not part of a transaction yet.
         self._connected: Callable[[int], Fate | None] | None = None
         self.credentials: Credentials | None = credentials  #: for targets that forward them
-        self.give_message(message, progress)
+        self.message: Message = message
+        #: called with the octets of the message that have been sent, and how many there are, if that is known
+        self.progress: Callable[[int, int | None], object] | None = progress
+        self._reader: Reader | None = None
 
     @property
     def envelope(self) -> Envelope:
@@ -287,10 +290,9 @@ class Delivery:
 
     def give_message(self, message: Message, progress: Callable[[int, int | None], object] | None) -> None:
         """Say what the message is."""
-        self.message: Message = message
-        #: called with the octets of the message that have been sent, and how many there are, if that is known
-        self.progress: Callable[[int, int | None], object] | None = progress
-        self._reader: Reader | None = None
+        self.message = message
+        self.progress = progress
+        self._reader = None
 
     def remaining(self, failover: Iterable[str]) -> list[int]:
         """Return the recipients that another endpoint may still be tried for."""

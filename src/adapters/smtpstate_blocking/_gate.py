@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from threading import Event, Lock, get_ident
-from types import TracebackType
 from typing import final
 
 
@@ -72,15 +71,12 @@ class Gate:
             self._permits -= free
         return free
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.leave()
-
-    def leave(self) -> None:
-        """Let the next one in."""
+    def leave(self, *ended_by: object) -> None:
+        """Let the next one in, however the block ended that was inside."""
         with self._lock:
             if self._waiting:
                 self._waiting.popleft().set()  # the permit goes from hand to hand
             else:
                 self._permits += 1
+
+    __exit__ = leave
