@@ -437,5 +437,11 @@ def test_nothing_that_was_said_becomes_markup(lines: list[bytes], words: str) ->
     assert not [attrs for _, attrs in plain if "src" in attrs or "href" in attrs]
 
 
+@given(st.integers(200, 599).filter(lambda code: code != 334), st.binary())
+def test_a_reply_of_one_line_is_shown_as_it_shows_itself(code: int, line: bytes) -> None:
+    reply = Reply(code, (line,))
+    assert str(Received(0.0, Phase.MAIL, reply)) == f"< {reply}"
+
+
 def test_a_challenge_is_not_shown_since_a_password_could_be_guessed_from_it() -> None:
     assert str(Received(0.0, Phase.AUTH, Reply(334, (b"cj1hYmMscz1zYWx0LGk9NDA5Ng==",)))) == "< 334 ****"
