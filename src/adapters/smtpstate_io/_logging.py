@@ -29,18 +29,13 @@ def log(event: TraceEvent) -> None:
     """Log an event at DEBUG, one record for each of its lines."""
     if logger.isEnabledFor(logging.DEBUG):
         text = str(event)
-        if text.isprintable():  # nearly always: it is one line, and nothing in it needs an escape
-            _log_line(text)
-        else:
-            for line in text.split("\n"):
-                _log_line(visible(line))
+        # Nearly always it is one line, and nothing in it needs an escape.
+        for line in (text,) if text.isprintable() else map(visible, text.split("\n")):
+            # ``logger.debug`` would search the stack for who calls, each time anew, and find this.
+            logger.handle(
+                logger.makeRecord(_NAME, logging.DEBUG, __file__, _LINE, "%s", (line,), None, "log")
+            )
 
 
-def _log_line(line: str) -> None:
-    # ``logger.debug`` would search the stack for who calls, each time anew, and find this.
-    logger.handle(
-        logger.makeRecord(logger.name, logging.DEBUG, __file__, _LINE, "%s", (line,), None, log.__name__)
-    )
-
-
+_NAME = logger.name
 _LINE = log.__code__.co_firstlineno
