@@ -394,9 +394,9 @@ class CountingBuffer(bytearray):
 
     searched = 0
 
-    def find(self, *args: Any) -> int:
-        found = super().find(*args)
-        self.searched += (found if found >= 0 else len(self)) - args[1]
+    def rfind(self, *args: Any) -> int:
+        found = super().rfind(*args)
+        self.searched += len(self) - max(found, 0)
         return found
 
 
@@ -409,4 +409,4 @@ def test_octets_that_come_one_by_one_are_searched_once(lines: int, size: int) ->
         parser.feed(octet)
         parser.next()
     assert not parser.holds_octets
-    assert buffer.searched <= len(wire)
+    assert 0 < buffer.searched <= len(wire)

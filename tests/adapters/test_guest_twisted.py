@@ -219,7 +219,7 @@ def test_a_deadline_passes_where_a_server_is_silent(loop: Loop, step: str) -> No
 
 def test_a_deadline_passes_where_a_server_does_not_shake_hands(loop: Loop) -> None:
     with serve(ModelServer("smtp", [], [on("greeting").silence()])) as served:
-        config = config_of(f"tls://127.0.0.1:{served.port}", "connect_timeout 20ms")
+        config = config_of(f"tls://127.0.0.1:{served.port}", "connect_timeout 500ms")
         done = loop.deliver(config, ENVELOPE, SHORT)
     assert [(outcome.status, outcome.phase) for outcome in done.outcomes] == [(F, Phase.TLS)] * 2
 
@@ -227,7 +227,7 @@ def test_a_deadline_passes_where_a_server_does_not_shake_hands(loop: Loop) -> No
 def test_a_deadline_passes_where_a_server_does_not_read(loop: Loop, tmp_path: Path) -> None:
     server = ModelServer("smtp", [], [on("content", after=1).stop_reading()])
     with serve(server, unix_path=tmp_path / "socket") as served:
-        done = loop.deliver(config_of(served.endpoint, "command_timeout 20ms"), ENVELOPE, LONG)
+        done = loop.deliver(config_of(served.endpoint, "command_timeout 500ms"), ENVELOPE, LONG)
     assert {(type(outcome.error), outcome.phase) for outcome in done.outcomes} == {
         (DeadlinePassed, Phase.CONTENT)
     }
