@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 
 import pytest
@@ -519,6 +520,19 @@ def test_a_login_refused_after_xclient_defers_and_sends_nothing() -> None:
     delivery = kept.deliver(client={"ADDR": "192.0.2.99"})
     assert (delivery.outcomes[0].status, delivery.outcomes[0].reply.code) == (F, 535)
     assert server.messages == []
+
+
+def test_the_reason_of_a_login_refused_after_xclient_is_noted() -> None:
+    challenge = "334 " + b64encode(b'{"status":"invalid_token"}').decode()
+    server = ModelServer(
+        extensions=["AUTH XOAUTH2", "XCLIENT ADDR"],
+        users={"me": "t0ken"},
+        rules=[on("AUTH", occurrence=2).say(f"{challenge}\r\n".encode())],
+    )
+    kept = Kept(server=server, auth=Auth.xoauth2("me", "t0ken"), insecure_auth=True)
+    outcome = kept.deliver(client={"ADDR": "192.0.2.99"}).outcomes[0]
+    assert outcome.status is F
+    assert [note for note in outcome.notes if "invalid_token" in note]
 
 
 def test_a_message_whose_time_is_up_is_not_ended() -> None:

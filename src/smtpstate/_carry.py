@@ -197,6 +197,7 @@ def present(
     except LoginFailed as failure:
         link.broken = True
         fate = fate_of_failure(link, failure)
+        note_detail(delivery, failure)
         ending.take_fate(fate)
         for index in batch:
             delivery.settle(index, fate)
@@ -211,6 +212,12 @@ def present(
     if note is not None:
         delivery.note({None: [note]})
     return True
+
+
+def note_detail(delivery: Delivery, failure: Exception) -> None:
+    """Note what a server that did not let us in gave as its reason, beside its reply."""
+    if isinstance(failure, LoginFailed) and failure.detail:
+        delivery.note({None: [f"the server gave as its reason: {failure.detail}"]})
 
 
 def found_dead(link: Link, transaction: Transaction, failure: Exception) -> bool:

@@ -8,7 +8,7 @@ from typing import final
 
 from smtpstate._auth import Credentials
 from smtpstate._bulk import forward_many
-from smtpstate._carry import Ending, carry
+from smtpstate._carry import Ending, carry, note_detail
 from smtpstate._config import TargetConfig
 from smtpstate._delivery import Delivery, Fate, tells_more
 from smtpstate._dialogue import Dialogue
@@ -231,8 +231,7 @@ class Courier:
                 yield from open_session(link, self._config, rung, login)
             except FAILURES as failure:
                 fate = self.give_up(link, failure)
-                if isinstance(failure, LoginFailed) and failure.detail:
-                    delivery.note({None: [f"the server gave as its reason: {failure.detail}"]})
+                note_detail(delivery, failure)
                 ending.take_fate(fate)
                 below = ladder.below(rung, failure.cause) if isinstance(failure, TlsBroke) else None
                 if below is None:
