@@ -535,6 +535,26 @@ def test_the_reason_of_a_login_refused_after_xclient_is_noted() -> None:
     assert [note for note in outcome.notes if "invalid_token" in note]
 
 
+_PARTS = [b"x" * 70_000 + b"\r\n"] * 3
+
+
+@pytest.mark.parametrize(
+    ("message", "status", "received"),
+    [(iter(_PARTS), F, []), (lambda: iter(_PARTS), D, [b"".join(_PARTS)]), (_PARTS, D, [b"".join(_PARTS)])],
+    ids=["iterator", "callable", "list"],
+)
+def test_what_an_earlier_run_has_read_is_not_put_before_the_message(
+    message: Any, status: Status, received: list[bytes]
+) -> None:
+    delivery = Delivery(Envelope("a@x.example", ["b@y.example"]), Message(message, eight_bit=False))
+    server = ModelServer()
+    for target, at_it in ((MX, ModelServer(rules=[on("MAIL").close()])), (MX2, server)):
+        config = TargetConfig(targets=[target], failover=["connect", "transient"])
+        Playground({target: at_it}).run(forwarding(delivery, config))
+    assert delivery.outcomes[0].status is status
+    assert [stored.content for stored in server.messages] == received
+
+
 def test_a_message_whose_time_is_up_is_not_ended() -> None:
     server = ModelServer()
     playground = Playground({MX: server})

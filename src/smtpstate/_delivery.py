@@ -274,6 +274,8 @@ class Delivery:
     def release(self) -> None:
         """Run it no longer; whoever may have the message is certain never to be tried again."""
         self._claimed = False
+        if self._reader is not None:
+            self._reader.abandon()  # another run may be that of another adapter
         pending = self._pending
         if pending is not None:
             for index in range(self._many):

@@ -83,6 +83,10 @@ class Reader:
         reader._opened = True
         return reader
 
+    def abandon(self) -> None:
+        """Note that nobody answers for its source any more: where that was opened, the rest cannot be had."""
+        self.begun = self.begun or self._source is not None
+
     @property
     def mime(self) -> MimeMessage | None:
         """The message object, where the message is one, or a callable that returned one."""
