@@ -36,7 +36,6 @@ class ReplyParser:
         "_limits",
         "_lines",
         "_most_unread",
-        "_next",
         "_short",
         "_size",
         "_whole",
@@ -50,8 +49,7 @@ class ReplyParser:
         self._most_unread = limits.unread
         self._short = min(limits.reply_line, limits.reply) - 1  # a line that can still have its end
         self._buffer = bytearray()
-        self._whole: list[bytes] = []  # lines that have come, without their LF
-        self._next = 0  # which of them is looked at next
+        self._whole: list[bytes] = []  # lines that have come, without their LF, the next one last
         self._fits = 0  # octets up to which a line without its end needs no further look
         self._code: bytes = b""  # of the reply under way
         self._lines: list[bytes] = []
@@ -97,9 +95,8 @@ class ReplyParser:
             while not self.idle:
                 if self._failure is not None:
                     raise RemoteProtocolError(str(self._failure))
-                while self._next < len(self._whole):
-                    line = self._whole[self._next]
-                    self._next += 1
+                while self._whole:
+                    line = self._whole.pop()
                     self.taken += len(line) + 1
                     reply = self._known.get(line) if not self._lines else None
                     if reply is None:
@@ -116,17 +113,15 @@ class ReplyParser:
         return None
 
     def skip_same(self, reply: Reply, most: int) -> int:
-        """Skip up to ``most`` replies that say the same as the last one, ``reply``; return how many."""
-        at, lines = self._next, self._whole
-        first = lines[at - 1]
-        if self._known.get(first) is not reply:  # it has several lines, or a long one
+        """Skip up to ``most`` replies that say the same as ``reply``, which was the last; return how many."""
+        lines = self._whole
+        if not lines or self._known.get(lines[-1]) is not reply:
             return 0
-        end = min(at + most, len(lines))
-        while at < end and lines[at] == first:
-            at += 1
-        skipped = at - self._next
-        self._next = at
-        self.taken += skipped * (len(first) + 1)
+        line, skipped = lines[-1], 0
+        while skipped < most and lines and lines[-1] == line:
+            lines.pop()
+            skipped += 1
+        self.taken += skipped * (len(line) + 1)
         self.idle = self.taken == self.received
         return skipped
 
@@ -136,7 +131,7 @@ class ReplyParser:
         end = buffer.rfind(b"\n")
         if end >= 0:
             self._whole = bytes(buffer[:end]).split(b"\n")
-            self._next = 0
+            self._whole.reverse()
             del buffer[: end + 1]
             return
         self.idle = True
