@@ -55,7 +55,7 @@ _CLOSED = State.CLOSED
 _IN_TRANSACTION = (State.MAIL, State.RCPT, State.CHUNKS, State.SPOILED)
 
 # What a reply of one kind of command needs beyond its place in the table.
-_WATCHED = frozenset({StartTls, AuthBegin, AuthResponse, AuthAbort, Xclient})
+_WATCHED = _HELLOS | {StartTls, AuthBegin, AuthResponse, AuthAbort, Xclient}
 
 
 # A command that awaits its reply, its column and row of the table, its octets in the window
@@ -281,10 +281,10 @@ class Connection:
                 are a reply that the command cannot have or that nobody had asked for.
                 It is raised again by every further call.
         """
-        if self._failure is not None:
-            raise RemoteProtocolError(str(self._failure), self._failure.reply)
         parser = self._parser
         if parser.idle or self._machine.state is _CLOSED:
+            if self._failure is not None:
+                raise RemoteProtocolError(str(self._failure), self._failure.reply)
             return self._end_of_stream() if self._ended else NEED_DATA
         try:
             reply = parser.next()
@@ -302,22 +302,23 @@ class Connection:
                 check_answer(kind, reply)
             if self._accepted and kind in _FINAL:
                 return self._delivered(command, reply)
-            if kind is Rcpt and isinstance(command, Rcpts):
+            if isinstance(command, Rcpts):
                 return self._run_answered(command, row, reply)
             pending.popleft()
             self.outstanding -= 1
             self.outstanding_octets -= octets
             self._machine.answered(kind, row, digit, outstanding=bool(pending))
-            if kind is Rcpt:
-                # LMTP has a final reply for each of them; SMTP has one for all (RFC 2033 §4.2)
-                if self._each_answered and digit == 2 and isinstance(command, Rcpt):
-                    self._accepted.append(command)
-            elif kind in _HELLOS:
-                return self._introduced(command, reply)
-            elif kind in _WATCHED:
+            if kind in _WATCHED:
+                if kind in _HELLOS:
+                    return self._introduced(command, reply)
                 self._watch(kind, reply)
-            elif self._accepted and self._machine.state in (State.READY, State.MAIL):
-                self._accepted.clear()
+            elif self._each_answered:
+                # LMTP has a final reply for each of them; SMTP has one for all (RFC 2033 §4.2)
+                if isinstance(command, Rcpt):
+                    if digit == 2:
+                        self._accepted.append(command)
+                elif self._accepted and self._machine.state in (State.READY, State.MAIL):
+                    self._accepted.clear()
             return EVENTS.get(kind, COMMON)[digit](reply, command)
         except RemoteProtocolError as failure:
             self._failed(failure)
