@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import example, given
@@ -29,7 +29,7 @@ from smtpstate.trace import Received, Sent, TraceEvent
 from strategies import splits
 
 ADDRESSES = st.from_regex(r"[a-z]{1,20}@[a-z]{1,10}", fullmatch=True)
-NAMES = ["a@y.example", "bb@y.example", "c@y.example", "d@y.example"]
+NAMES = ("a@y.example", "bb@y.example", "c@y.example", "d@y.example")
 SAME = b"250 2.1.5 Ok\r\n"
 WORDS = [
     *[SAME] * 6,
@@ -92,9 +92,10 @@ class Heard:
         )
 
 
-def spoken(protocol: Protocol, addresses: Sequence[str]) -> tuple[Heard, Heard]:
+def spoken(protocol: Protocol, addresses: Iterable[str]) -> tuple[Heard, Heard]:
     """Return connections on which recipients were named together, and one by one."""
     together, apart = reach(State.READY, protocol), reach(State.READY, protocol)
+    addresses = tuple(addresses)
     wire = say(together, MAIL, Rcpts(addresses), Data())
     assert wire == say(apart, MAIL, *map(Rcpt, addresses), Data())
     assert (together.state, together.ahead) == (apart.state, apart.ahead)
@@ -118,8 +119,8 @@ def feed(all_heard: tuple[Heard, Heard], wire: bytes, data: st.DataObject | None
     st.booleans(),
     st.data(),
 )
-@example(LMTP, NAMES, [SAME] * 4, [SAME] * 4, True, None)
-@example(LMTP, NAMES, [SAME] * 4, [SAME, SAME, b"421 bye\r\n"], True, None)
+@example(LMTP, [*NAMES], [SAME] * 4, [SAME] * 4, True, None)
+@example(LMTP, [*NAMES], [SAME] * 4, [SAME, SAME, b"421 bye\r\n"], True, None)
 def test_a_run_of_recipients_is_what_sending_each_of_them_is(
     protocol: Protocol,
     addresses: list[str],
@@ -194,9 +195,9 @@ def test_a_run_is_legal_where_its_recipients_are() -> None:
 
 
 @pytest.mark.parametrize(
-    "odd", [["a@y>\r\nDATA\r\nRCPT TO:<b@y"], ["bé@y"], ["a@y\n"], []], ids=["two", "utf8", "end", "none"]
+    "odd", [("a@y>\r\nDATA\r\nRCPT TO:<b@y",), ("bé@y",), ("a@y\n",), ()], ids=["two", "utf8", "end", "none"]
 )
-def test_a_run_holds_ascii_addresses_alone(odd: list[str]) -> None:
+def test_a_run_holds_ascii_addresses_alone(odd: tuple[str, ...]) -> None:
     conn = reach(State.MAIL)
     with pytest.raises(LocalProtocolError, match="more than an ASCII address"):
         conn.send(Rcpts(odd))

@@ -127,7 +127,7 @@ def test_recipients_are_named_as_far_as_there_is_room() -> None:
     line = len(bytes(Rcpt(NAMES[0])))
     assert told.transaction.next_recipients(line - 1) is None
     assert told.next_run(2 * line - 1) == Rcpt(NAMES[0])
-    assert told.next_run(2 * line) == Rcpts(list(NAMES[1:]))
+    assert told.next_run(2 * line) == Rcpts(tuple(NAMES[1:]))
 
 
 def test_a_transaction_left_open_is_abandoned_first_and_rset_cannot_be_refused() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -25,7 +24,7 @@ class Rcpts(Command):
     thousands, and what is done for each of them counts.
     """
 
-    recipients: Sequence[str]  #: without angle brackets; nobody changes them
+    recipients: tuple[str, ...]  #: without angle brackets
     verb: ClassVar[str] = "RCPT"
     pipelines: ClassVar[bool] = True
 

@@ -119,7 +119,7 @@ class Transaction:
         self._asked += len(run)
         if len(run) == 1:
             return rcpt_of(run[0]), self.hear_recipient
-        return Rcpts(run), self.hear_recipients
+        return Rcpts(tuple(run)), self.hear_recipients
 
     @property
     def all_named(self) -> bool:
