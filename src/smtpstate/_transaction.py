@@ -253,8 +253,7 @@ class Transaction:
             return
         first = self._answered
         self._answered += event.count
-        if not self.refused:
-            self._accepted += range(first, self._answered)
+        self._accepted += range(first, self._answered)  # which is of no account where MAIL was refused
 
     def hear_data(self, event: Answered) -> None:
         """Take DATA's answer."""
