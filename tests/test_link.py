@@ -221,7 +221,7 @@ def test_the_final_reply_has_a_time_of_its_own_and_one_deadline_is_over_all() ->
     assert isinstance(request, Receive)
     assert request.deadline == 20.0
     steps.close()
-    link.ends_at(15.0)
+    link.ends = 15.0
     request = next(link.hear())
     assert isinstance(request, Receive)
     assert request.deadline == 15.0
@@ -232,7 +232,7 @@ def test_the_final_reply_has_a_time_of_its_own_and_one_deadline_is_over_all() ->
 
 def test_nothing_more_is_sent_once_the_one_deadline_has_passed() -> None:
     link, clock = ready()
-    link.ends_at(15.0)
+    link.ends = 15.0
     clock.now = 15.0
     submit(link, Heard(), Noop())
     requested = link.requested
@@ -318,7 +318,7 @@ def test_what_was_said_meanwhile_is_heard_although_the_one_deadline_has_passed()
     heard = Heard()
     submit(link, heard, ENVELOPE[0])
     play(link.flush(), None)
-    link.ends_at(15.0)
+    link.ends = 15.0
     clock.now = 15.0
     submit(link, heard, ENVELOPE[1])
     assert link.overdue

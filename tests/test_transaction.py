@@ -316,7 +316,7 @@ def test_progress_is_told_once_something_of_the_message_has_left() -> None:
 
 def test_its_own_deadline_holds_once_its_sender_is_answered() -> None:
     told = Told()
-    told.link.ends_at(-1.0)
+    told.link.ends = -1.0
     told.transaction.ends = 5.0
     assert told.link.overdue
     told.envelope(250)

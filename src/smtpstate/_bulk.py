@@ -356,10 +356,10 @@ class _Bulk:
         """Let no deadline be later than the oldest delivery's; return whether one is under way at all."""
         for running in self._running:
             if not running.done:
-                link.ends_at(running.ends)
+                link.ends = running.ends
                 return True
         if self._running:
-            link.ends_at(self._running[-1].ends)
+            link.ends = self._running[-1].ends
         return False
 
     def drain(self) -> Steps[None]:

@@ -316,7 +316,7 @@ class Courier:
         """Say goodbye, if the connection is in step, by ``ends`` at the latest."""
         link, self._link = self._link, None
         if link is not None:
-            link.ends_at(ends)  # the deadline of the delivery before is no longer of account
+            link.ends = ends  # the deadline of the delivery before is no longer of account
             yield from say_goodbye(link, self._config)
 
     def _new_link(self, endpoint: Endpoint, clock: Clock, ends: float | None) -> Link:

@@ -72,7 +72,6 @@ class Link:
     """
 
     __slots__ = (
-        "_cap",
         "_clock",
         "_greeting",
         "_limits",
@@ -90,6 +89,7 @@ class Link:
         "connected",
         "domains",
         "endpoint",
+        "ends",
         "exhausted",
         "heard",
         "idle_since",
@@ -144,13 +144,13 @@ class Link:
         self.broken: bool = False  #: out of step, or out of reach: to be closed without a word
         self.submitted: int = 0  #: octets submitted so far
         self.requested: int = 0  #: octets whose sending was requested so far, whether or not it succeeded
+        self.ends: float | None = ends  #: no deadline is later, on the adapter's clock
         self.listen_early: Listener | None = None  #: hears a refusal of the message while it is being sent
         self._clock = clock
         self._timeouts = timeouts
         self._limits = limits
         self._most_messages = most_messages
         self._trace = trace
-        self._cap = ends
         self._window = limits.unix_window if endpoint.is_unix else limits.window
         self._out: list[bytes] = []
         self._since = 0.0
@@ -162,7 +162,7 @@ class Link:
     def deadline(self, timeout: float) -> float:
         """Return the deadline of something that begins now and may take ``timeout`` seconds."""
         deadline = self._clock() + timeout
-        return deadline if self._cap is None else min(deadline, self._cap)
+        return deadline if self.ends is None else min(deadline, self.ends)
 
     def _reply_deadline(self, timeout: float | None) -> float:
         # Each reply anew, from the later of the last octet sent and the last complete reply:
@@ -172,22 +172,18 @@ class Link:
             final = isinstance(due, EndOfContent) or (isinstance(due, Bdat) and due.last)
             timeout = self._timeouts.submission if final else self._timeouts.command
         deadline = self._since + timeout
-        return deadline if self._cap is None else min(deadline, self._cap)
+        return deadline if self.ends is None else min(deadline, self.ends)
 
     def reuse(self, ends: float | None) -> None:
         """Begin another delivery, all of which ends at ``ends``, on a connection that was idle."""
         self.reused = True
         self.idle_since = None
-        self._cap = ends
-
-    def ends_at(self, ends: float | None) -> None:
-        """Let no deadline be later than ``ends``."""
-        self._cap = ends
+        self.ends = ends
 
     @property
     def overdue(self) -> bool:
         """Whether the deadline over everything has passed."""
-        return self._cap is not None and self._clock() >= self._cap
+        return self.ends is not None and self._clock() >= self.ends
 
     # What is known.
 
@@ -291,7 +287,7 @@ class Link:
         """
         if not self._out:
             return
-        cap, deadline = self._cap, self._clock()
+        cap, deadline = self.ends, self._clock()
         if cap is not None and deadline >= cap:
             # What is not sent yet is certain not to be delivered.
             yield from self._hear_last_words()

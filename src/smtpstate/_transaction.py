@@ -221,7 +221,7 @@ class Transaction:
         """Take MAIL's answer."""
         reply = self._mail = event.reply
         if self.ends is not None:
-            self._link.ends_at(self.ends)  # all before it are answered
+            self._link.ends = self.ends  # all before it are answered
         self.refused = reply.code // 100 != 2
         if self.refused:
             self._settle_all(_said(reply), reply, Phase.MAIL)
