@@ -22,7 +22,7 @@ from smtpstate import (
     forwarding,
 )
 from smtpstate._replay import _Recording
-from smtpstate._requests import Request
+from smtpstate._requests import Pull, Request
 from smtpstate.testing import Fault, ModelServer, ModelTls, Playground, Rule, on
 from smtpstate.trace import Failed, Received, Sent, Settled, TraceDiffers, as_json, replay
 
@@ -129,6 +129,15 @@ ENOUGH = range(len(play(message=LONG, extensions=TLS).requests))
 @pytest.mark.parametrize("n", ENOUGH)
 def test_a_replay_fails_where_the_delivery_failed(n: int, error: TransportError) -> None:
     check(play(message=LONG, extensions=TLS, faults=[Fault(n, error)]))
+
+
+@pytest.mark.parametrize("n", range(4))
+def test_a_replay_fails_where_the_message_was_late(n: int) -> None:
+    chunks = [MESSAGE, LONG, MESSAGE]
+    late = Fault(n, DeadlinePassed("too late"), Pull)
+    played = play(message=chunks, extensions=TLS, faults=[late], transaction_timeout=60)
+    assert isinstance(played.delivery.attempts[0].error, DeadlinePassed)
+    check(played)
 
 
 @pytest.mark.parametrize("cut", range(0, 700, 19))

@@ -10,21 +10,20 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.threads import deferToThreadPool
 
 from smtpstate import DeadlinePassed, Dialogue, Pull
-from smtpstate_io import AsyncSources, AsyncWire, Wait, Waiter, context_for
+from smtpstate_io import AsyncWire, Wait, Waiter, context_for
 
 T = TypeVar("T")
 
 
 async def drive(dialogue: Dialogue[T], reactor: Any) -> T:
     """Perform all requests of ``dialogue``; whoever cancels this closes its connection at once."""
-    wire, sources = AsyncWire(context_for, lambda _: _ReactorWaiter(reactor)), AsyncSources()
+    wire = AsyncWire(context_for, lambda _: _ReactorWaiter(reactor))
+    sources = wire.sources()
     try:
         for request in dialogue.requests(wire.clock):
             try:
-                if isinstance(request, Pull):
-                    dialogue.answer(await sources.pull(request.source))
-                else:
-                    dialogue.answer(await wire.perform(request))
+                performing = sources.pull(request) if isinstance(request, Pull) else wire.perform(request)
+                dialogue.answer(await performing)
             except CancelledError:  # the request has not failed: nobody wants its answer any more
                 raise
             except Exception as error:

@@ -259,8 +259,13 @@ class _Bulk:
                     self._link_lost = True
                     running.begin_anew()
                 return
+        reader.ends = running.ends
         try:
             plan = yield from plan_for(link, delivery.envelope, reader, batch)
+        except DeadlinePassed as failure:  # nothing of it was said: the connection is the others'
+            running.ending.take(failure)
+            settle_waiting(delivery, batch, link, running.ending)
+            return
         except Exception as error:
             running.spoilt = True
             self.stop(error)

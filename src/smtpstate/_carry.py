@@ -122,9 +122,9 @@ def carry(
 
 
 def settle_waiting(delivery: Delivery, waiting: list[int], link: Link, ending: Ending) -> None:
-    """Settle those who waited for a further transaction when the connection came to its end."""
+    """Settle those whose transaction had not begun when the connection came to its end, or their time did."""
     reply = ending.reply or Reply.made_here(421, f"4.4.2 {ending.error}")
-    _settle(delivery, waiting, link, reply)
+    _settle(delivery, waiting, link, reply, ending.error)
 
 
 def prepare(
@@ -142,10 +142,16 @@ def prepare(
         presented = yield from present(delivery, batch, link, ending, config)
         if not presented:
             return None
+    reader.ends = link.ends
     try:
         plan = yield from plan_for(link, envelope, reader, batch)
     except SourceFailed as failed:
         raise failed.cause from None
+    except DeadlinePassed as failure:
+        link.failed(failure)
+        ending.take(failure)
+        settle_waiting(delivery, batch, link, ending)
+        return None
     if plan.refused or plan.notes:
         note_lacks(delivery, link, plan)
     return plan if plan.recipients else None
@@ -207,7 +213,7 @@ def present(
         ending.take(failure)
         link.stale = link.reused and not isinstance(failure, DeadlinePassed)
         if not link.stale:
-            _settle(delivery, batch, link, ending.reply or Reply.made_here(421, f"4.4.2 {failure}"))
+            settle_waiting(delivery, batch, link, ending)
         return False
     if note is not None:
         delivery.note({None: [note]})
@@ -247,10 +253,17 @@ def lacking(link: Link, reply: Reply) -> Fate:
     )
 
 
-def _settle(delivery: Delivery, recipients: list[int], link: Link, reply: Reply) -> None:
+def _settle(
+    delivery: Delivery, recipients: list[int], link: Link, reply: Reply, error: Exception | None = None
+) -> None:
     """Settle those whose turn did not come."""
     fate = Fate(
-        status=Status.DEFERRED, reply=reply, phase=Phase.MAIL, endpoint=link.endpoint, moves=TRANSIENT
+        status=Status.DEFERRED,
+        reply=reply,
+        phase=Phase.MAIL,
+        endpoint=link.endpoint,
+        error=error,
+        moves=TRANSIENT,
     )
     for index in recipients:
         delivery.settle(index, fate)

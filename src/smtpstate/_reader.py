@@ -6,7 +6,7 @@ from email.message import Message as MimeMessage
 from typing import TYPE_CHECKING, final
 
 from smtpstate._content import StrictLineEnds
-from smtpstate._errors import LocalProtocolError
+from smtpstate._errors import DeadlinePassed, LocalProtocolError
 from smtpstate._message import Message, Source
 from smtpstate._requests import Pull, Steps
 
@@ -51,6 +51,7 @@ class Reader:
         "_strict",
         "begun",
         "ended",
+        "ends",
         "message",
         "refuses_eight_bit",
         "seen",
@@ -59,6 +60,7 @@ class Reader:
     def __init__(self, message: Message) -> None:
         self.message: Message = message
         self.begun: bool = False  #: something has been taken that cannot be given back
+        self.ends: float | None = None  #: the deadline for all of it, on the adapter's clock
         self.ended: bool = False  #: the block that was read last is known to be the last
         # the whole message, where it is in memory
         self._data: bytes | None = message.open if isinstance(message.open, bytes) else None
@@ -123,7 +125,12 @@ class Reader:
         return len(whole) + (ends - 2 * pairs) + 2 * unfinished
 
     def peek(self) -> Steps[bytes]:
-        """Return the first block, at most ``BLOCK`` octets; ``read`` returns it again."""
+        """Return the first block, at most ``BLOCK`` octets; ``read`` returns it again.
+
+        Raises:
+            DeadlinePassed: the caller's source took longer than ``ends``.
+            SourceFailed: it raised something.
+        """
         yield from self._prepare(BLOCK)
         if self._data is not None:
             return self._data[:BLOCK]
@@ -136,6 +143,7 @@ class Reader:
             LocalProtocolError: the message breaks a promise: its size, its
                 line ends, that it is 7bit.
             NotSevenBit: it is 8bit, and the server cannot take that.
+            DeadlinePassed: the caller's source took longer than ``ends``.
             SourceFailed: the caller's source raised something.
         """
         if self._data is None:
@@ -174,8 +182,11 @@ class Reader:
         parts = [self._held[self._at :]] if at_hand else []
         while self._source is not None and at_hand < octets:
             try:
-                chunk = yield from Pull(self._source)
+                chunk = yield from Pull(self._source, self.ends)
             except Exception as error:
+                self.begun = True  # nobody knows what it would have given
+                if self.ends is not None and isinstance(error, DeadlinePassed):
+                    raise
                 raise SourceFailed(error) from error
             if chunk:
                 parts.append(chunk)

@@ -134,6 +134,8 @@ class _Recording:
         """Answer a request as it was answered then, or fail it likewise."""
         then = self._next
         match request, then:
+            case Pull(deadline=float()), Failed(cause=Cause.DEADLINE):
+                raise self._failure(then)
             case Pull(), _:
                 if request.source not in self._sources:
                     self._sources[request.source] = pulled(request.source, None)

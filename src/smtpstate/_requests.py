@@ -173,6 +173,7 @@ class Pull(Request):
     """
 
     source: Source
+    deadline: float | None = None  #: the same for all of one source; None where the caller may take forever
 
     def __iter__(self) -> Steps[bytes]:
         answer: bytes = yield self

@@ -6,12 +6,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, final
 
-from smtpstate._carry import Ending, attempt, lacking, note_lacks, present
+from smtpstate._carry import Ending, absorbed, attempt, lacking, note_lacks, present
 from smtpstate._delivery import Delivery, Fate, tells_more
 from smtpstate._dialogue import Dialogue
 from smtpstate._endpoints import Endpoint
 from smtpstate._envelope import Recipient
-from smtpstate._errors import DeliveryFailed, LocalProtocolError, RemoteProtocolError, TransportError
+from smtpstate._errors import (
+    DeadlinePassed,
+    DeliveryFailed,
+    LocalProtocolError,
+    RemoteProtocolError,
+    TransportError,
+)
 from smtpstate._events import Answered
 from smtpstate._exchange import conclude, name_recipients, send_message, settle
 from smtpstate._fates import NO_CREDENTIALS
@@ -270,6 +276,7 @@ class Stepwise:
             if transaction.verdict is None and transaction.has_recipients:
                 reader = self.delivery.reader()
                 assert reader is not None
+                reader.ends = link.ends
                 refusal = yield from fit(link, self._plan, reader)
                 if refusal is None:
                     yield from attempt(
@@ -277,6 +284,8 @@ class Stepwise:
                     )
                 else:
                     transaction.settle_rest(lacking(link, refusal))
+        except DeadlinePassed as failure:  # before anything of the message had left
+            absorbed(failure, link, transaction, self._ending)
         except Exception as error:  # the caller's own, such as a source that failed
             self._end(clock)
             raise cause_of(error) from None

@@ -15,7 +15,6 @@ import pytest
 from adapters.directives import CA
 from smtpstate import Delivery, Envelope, Message, TargetConfig
 from smtpstate._courier import Courier
-from smtpstate._message import Source
 from smtpstate._requests import Connect, Connected, Negotiated, Poll, Pull, Receive, Request
 from smtpstate.testing import Abandoned, Fault, ModelServer, Playground, on, split_at
 from smtpstate_io._async import AsyncWire
@@ -130,8 +129,8 @@ class Requests:
                 return await self._met(request, perform(wire, request))
             return await self._met(request, self._line(wire, request, perform))
 
-        async def pulled(sources: AsyncSources, source: Source) -> bytes:
-            return await self._met(Pull(source), pull(sources, source))
+        async def pulled(sources: AsyncSources, request: Pull) -> bytes:
+            return await self._met(request, pull(sources, request))
 
         patch.setattr(AsyncWire, "perform", performed)
         patch.setattr(AsyncSources, "pull", pulled)

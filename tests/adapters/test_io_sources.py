@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,10 @@ import pytest
 import trio
 
 from adapters.runtimes import Asynchronous, Runtime
-from smtpstate._errors import LocalProtocolError
+from smtpstate._errors import DeadlinePassed, LocalProtocolError
 from smtpstate._message import Message, Source
 from smtpstate._requests import Clock, Pull, Steps
-from smtpstate_io import AsyncSources, Sources
+from smtpstate_io import Sources, context_for
 from smtpstate_io._sources import pieces
 
 if TYPE_CHECKING:
@@ -111,7 +112,16 @@ def test_asynchronous_kinds_are_read_in_pieces(asynchronous: Asynchronous, kind:
 def test_the_blocking_adapter_refuses_asynchronous_kinds(kind: str) -> None:
     source = Source(Message(ASYNCHRONOUS_ONLY[kind]()))
     with pytest.raises(LocalProtocolError, match=r"^an asynchronous message needs an asynchronous adapter$"):
-        Sources().pull(source)
+        Sources(time.monotonic).pull(Pull(source))
+
+
+def test_a_source_is_not_asked_once_its_deadline_has_passed(runtime: Runtime) -> None:
+    def chunks() -> Iterator[bytes]:
+        raise AssertionError("it was asked")
+        yield b""
+
+    with pytest.raises(DeadlinePassed):
+        runtime.drive(lambda clock: Pull(Source(Message(chunks())), clock()).__iter__())
 
 
 def test_a_path_is_opened_and_closed(runtime: Runtime, tmp_path: Path) -> None:
@@ -141,11 +151,13 @@ def test_a_file_of_an_asynchronous_library_is_iterated(asynchronous: Asynchronou
 
     async def open_and_pull() -> bytes:
         async with await anyio.open_file(path, "rb") as file:
-            sources, source = AsyncSources(), Source(Message(file))
+            wire = asynchronous.wire(context_for)
+            sources, request = wire.sources(), Pull(Source(Message(file)))
             pieces = b""
-            while piece := await sources.pull(source):
+            while piece := await sources.pull(request):
                 pieces += piece
             await sources.aclose()
+            wire.close()
         return pieces
 
     assert asynchronous.loop(open_and_pull) == BIG + b"end"

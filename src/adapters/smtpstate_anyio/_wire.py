@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from ssl import SSLContext
 from typing import TypeVar, final
 
@@ -14,7 +14,7 @@ from smtpstate._endpoints import Endpoint
 from smtpstate._errors import DeadlinePassed
 from smtpstate._tls import TlsClient
 from smtpstate_asyncio._wire import AsyncioWaiter
-from smtpstate_io import AsyncWire, Waiter, duplicate, had_at_once
+from smtpstate_io import AsyncWire, Waiter, bounded_by, duplicate, had_at_once
 
 T = TypeVar("T")
 
@@ -43,6 +43,10 @@ class AnyioWaiter(AsyncioWaiter):
         with anyio.CancelScope(deadline=deadline):
             return await doing
         raise DeadlinePassed("the deadline passed")
+
+    def bounded(self, pieces: AsyncGenerator[bytes, None], deadline: float) -> AsyncGenerator[bytes, None]:
+        """Yield what ``pieces`` yields, and cancel it at ``deadline``."""
+        return bounded_by(anyio.CancelScope(), pieces, deadline)
 
     async def socket_of(self, made: object) -> tuple[object, bytes]:
         """Take the socket out of a stream of anyio's, or out of asyncio's own, and what it holds."""

@@ -197,8 +197,8 @@ def drive(dialogue: Dialogue[T], wire: Wire) -> T:
                 failure = None
             try:
                 if isinstance(request, Pull):
-                    sources = sources or Sources()
-                    answer = sources.pull(request.source)
+                    sources = sources or Sources(wire.clock)
+                    answer = sources.pull(request)
                 else:
                     answer = wire.perform(request)
             except Exception as error:
@@ -220,13 +220,13 @@ def steps_of(dialogue: Dialogue[T], wire: Wire, lane: Lane) -> Generator[tuple[W
         SmtpStateError: what the dialogue raised, and unchanged whatever the
             caller's own source raised.
     """
-    sources = Sources()
+    sources = Sources(wire.clock)
     try:
         for request in dialogue.requests(wire.clock):
             try:
                 answer: object
                 if isinstance(request, Pull):
-                    answer = sources.pull(request.source)
+                    answer = sources.pull(request)
                 elif isinstance(request, (Take, Give)):
                     answer = lane.answer(request)
                 elif isinstance(request, Poll):

@@ -12,7 +12,7 @@ from smtpstate_io._sources import AsyncSources, Sources
 from smtpstate_io._targets import AsyncTarget, TargetBase
 from smtpstate_io._tls import Tls
 from smtpstate_io._transactions import AsyncTransaction
-from smtpstate_io._waits import Wait, Waiter
+from smtpstate_io._waits import Wait, Waiter, bounded_by
 
 __all__ = [
     "Address",
@@ -35,6 +35,7 @@ __all__ = [
     "Tls",
     "Wait",
     "Waiter",
+    "bounded_by",
     "context_for",
     "drive",
     "duplicate",

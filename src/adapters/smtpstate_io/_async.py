@@ -100,6 +100,10 @@ class AsyncWire:
             await self._finish(channel.connect(request, addresses), request.deadline)
         return channel.answer
 
+    def sources(self) -> AsyncSources:
+        """Return what reads messages for a dialogue on this wire; close it with the dialogue."""
+        return AsyncSources(self._waiter)
+
     def close(self) -> None:
         """Close the connection at once."""
         self._waiter.forget()
@@ -174,8 +178,8 @@ async def drive(dialogue: Dialogue[T], wire: AsyncWire, lane: Lane | None = None
                 if kind is Receive or kind is Send:
                     said = await wire.perform(request)
                 elif isinstance(request, Pull):
-                    sources = sources or AsyncSources()
-                    said = await sources.pull(request.source)
+                    sources = sources or wire.sources()
+                    said = await sources.pull(request)
                 elif isinstance(request, (Take, Give)) and lane is not None:
                     said = lane.answer(request)
                 else:

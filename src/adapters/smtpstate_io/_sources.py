@@ -6,11 +6,13 @@ from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable
 from os import PathLike
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
-from smtpstate._errors import LocalProtocolError
+from smtpstate._errors import DeadlinePassed, LocalProtocolError
 from smtpstate._message import Source
+from smtpstate._requests import Clock, Pull
 
 if TYPE_CHECKING:
     from smtpstate._message import Readable
+    from smtpstate_io._waits import Waiter
 
 _BLOCK = 262144
 
@@ -31,18 +33,26 @@ class _Readable(Protocol):
 
 
 class Sources:
-    """The source that is being read, one at a time."""
+    """The source that is being read, one at a time.
 
-    def __init__(self) -> None:
+    Args:
+        clock: the adapter's own; deadlines are read on it.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._source: Source | None = None
         self._pieces: Generator[bytes, None, None] | None = None
 
-    def pull(self, source: Source) -> bytes:
+    def pull(self, request: Pull) -> bytes:
         """Return the next piece, empty at the end.
 
         Raises:
+            DeadlinePassed: its deadline had passed before; nothing can interrupt the source itself.
             LocalProtocolError: the source is asynchronous, or yields something else than octets.
         """
+        _check_in_time(request, self._clock)
+        source = request.source
         if source is not self._source:
             self.close()
             self._source = source
@@ -57,25 +67,35 @@ class Sources:
 
 
 class AsyncSources:
-    """The same for adapters that can wait for an asynchronous source."""
+    """The same for adapters that can wait for an asynchronous source, and cancel it at its deadline.
 
-    def __init__(self) -> None:
+    Args:
+        waiter: waits as the adapter's framework does.
+    """
+
+    def __init__(self, waiter: Waiter) -> None:
+        self._waiter = waiter
         self._source: Source | None = None
         self._pieces: Generator[bytes, None, None] | None = None
         self._async_pieces: AsyncGenerator[bytes, None] | None = None
 
-    async def pull(self, source: Source) -> bytes:
+    async def pull(self, request: Pull) -> bytes:
         """Return the next piece, empty at the end.
 
         Raises:
+            DeadlinePassed: there was none before the deadline of this source.
             LocalProtocolError: the source yields something else than octets.
         """
+        _check_in_time(request, self._waiter.clock)
+        source, deadline = request.source, request.deadline
         if source is not self._source:
             await self.aclose()
             self._source = source
             content = source.message.opened()
             if isinstance(content, AsyncIterable):
-                self._async_pieces = async_pieces(content)
+                pieces_of_it = async_pieces(content)
+                bounded = self._waiter.bounded
+                self._async_pieces = pieces_of_it if deadline is None else bounded(pieces_of_it, deadline)
             else:
                 self._pieces = pieces(content, owned=source.owned)
         if self._pieces is not None:
@@ -90,6 +110,11 @@ class AsyncSources:
         if self._async_pieces is not None:
             await self._async_pieces.aclose()
         self._pieces = self._async_pieces = None
+
+
+def _check_in_time(request: Pull, clock: Clock) -> None:
+    if request.deadline is not None and clock() >= request.deadline:
+        raise DeadlinePassed("the deadline passed")
 
 
 def pieces(content: Readable, *, owned: bool = False) -> Generator[bytes, None, None]:

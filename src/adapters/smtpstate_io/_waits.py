@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar, final
+from math import inf
+from types import TracebackType
+from typing import Protocol, TypeVar, final
 
+from smtpstate._errors import DeadlinePassed
 from smtpstate._requests import Clock
 from smtpstate_io._addresses import AddressInfo
 
@@ -52,6 +55,20 @@ class Waiter(ABC):
             DeadlinePassed: it was not done by then.
         """
 
+    async def bounded(
+        self, pieces: AsyncGenerator[bytes, None], deadline: float
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield what ``pieces`` yields, and cancel it at ``deadline``.
+
+        Raises:
+            DeadlinePassed: it was not at its end by then.
+        """
+        try:
+            while piece := await self.within(deadline, anext(pieces, b"")):
+                yield piece
+        finally:
+            await pieces.aclose()
+
     @abstractmethod
     def look_up(self, host: str, port: int) -> Awaitable[Iterable[AddressInfo]]:
         """Return what ``getaddrinfo`` finds for stream sockets."""
@@ -72,3 +89,50 @@ class Waiter(ABC):
     @abstractmethod
     def forget(self) -> None:
         """Watch the connection no longer: it is about to be closed."""
+
+
+class Scope(Protocol):
+    """What trio and anyio cancel by."""
+
+    @property
+    def deadline(self) -> float:
+        """When to cancel, on the framework's clock."""
+        ...
+
+    @deadline.setter
+    def deadline(self, deadline: float, /) -> None: ...
+
+    @property
+    def cancel_called(self) -> bool:
+        """Whether that has happened."""
+        ...
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> bool | None: ...
+
+
+async def bounded_by(
+    scope: Scope, pieces: AsyncGenerator[bytes, None], deadline: float
+) -> AsyncGenerator[bytes, None]:
+    """Do what ``Waiter.bounded`` does where scopes must be left in the reverse order.
+
+    A source may keep scopes and nurseries of its own open from one piece to the next,
+    so that ours is open for as long, and has no deadline while nobody waits for a piece.
+    """
+    with scope:
+        try:
+            while True:
+                scope.deadline = deadline
+                piece = await anext(pieces, b"")
+                if scope.cancel_called:
+                    break
+                scope.deadline = inf
+                if not piece:
+                    return
+                yield piece
+        finally:
+            await pieces.aclose()
+    raise DeadlinePassed("the deadline passed")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from ssl import SSLContext
 from typing import TypeVar, final
 
@@ -12,7 +12,7 @@ import trio
 from smtpstate._endpoints import Endpoint
 from smtpstate._errors import DeadlinePassed
 from smtpstate._tls import TlsClient
-from smtpstate_io import AddressInfo, AsyncWire, Wait, Waiter, duplicate
+from smtpstate_io import AddressInfo, AsyncWire, Wait, Waiter, bounded_by, duplicate
 
 T = TypeVar("T")
 
@@ -51,6 +51,10 @@ class TrioWaiter(Waiter):
         with trio.CancelScope(deadline=deadline):
             return await doing
         raise DeadlinePassed("the deadline passed")
+
+    def bounded(self, pieces: AsyncGenerator[bytes, None], deadline: float) -> AsyncGenerator[bytes, None]:
+        """Yield what ``pieces`` yields, and cancel it at ``deadline``."""
+        return bounded_by(trio.CancelScope(), pieces, deadline)
 
     def look_up(self, host: str, port: int) -> Awaitable[Iterable[AddressInfo]]:
         """Return what ``getaddrinfo`` finds for stream sockets."""

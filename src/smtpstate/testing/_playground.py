@@ -243,7 +243,7 @@ class Playground:
             case Poll():
                 return self._heard(self._connected.poll())
             case Pull():
-                return self._pull(request.source)
+                return self._pull(request)
             case Take():
                 at_hand = (each for each in self._deliveries if not (request.wait and each is Queue.LATER))
                 return next(at_hand, Queue.END)
@@ -289,7 +289,10 @@ class Playground:
             self._transcript.server(data)
         return data
 
-    def _pull(self, source: Source) -> bytes:
+    def _pull(self, request: Pull) -> bytes:
+        source, deadline = request.source, request.deadline
+        if deadline is not None and self.clock() >= deadline:
+            raise DeadlinePassed("the deadline passed")
         if source not in self._sources:
             self._sources[source] = pulled(source, self._read_path)
         return next(self._sources[source], b"")
