@@ -5,7 +5,19 @@ from __future__ import annotations
 import pytest
 
 from playing import MESSAGE, MX, MX2, D, F, R, U, play
-from smtpstate import Auth, Courier, Delivery, Envelope, LocalProtocolError, Status, TargetConfig, forwarding
+from smtpstate import (
+    Auth,
+    Courier,
+    Credentials,
+    Delivery,
+    DeliveryFailed,
+    Envelope,
+    LocalProtocolError,
+    Status,
+    TargetConfig,
+    forwarding,
+)
+from smtpstate._memory import Memory
 from smtpstate.testing import Abandoned, Fault, ModelServer, Playground, Rule, on
 from test_courier import Kept
 
@@ -83,6 +95,41 @@ def test_a_connection_is_left_for_another_within_the_time_of_the_delivery_that_n
     kept.playground.clock.wait_until(20)
     assert kept.statuses(1) == [F]
     assert kept.playground.clock() == 23
+
+
+# What has begun before there was a courier.
+
+
+def test_who_comes_too_late_is_deferred_and_connects_to_nobody() -> None:
+    memory = Memory(10)
+    courier = Courier(TargetConfig(targets=[MX, MX2]), memory=memory)
+    playground = Playground({MX: ModelServer(), MX2: ModelServer()})
+    playground.clock.wait_until(20)
+    delivery = Delivery(Envelope("a@x.example", ["b@y.example"]), MESSAGE)
+    playground.run(courier.delivering(delivery, 20))
+    [outcome] = delivery.outcomes
+    assert (outcome.status, outcome.phase.value, outcome.reply.text) == (
+        F,
+        "connect",
+        "4.4.1 the deadline passed",
+    )
+    assert playground.requests == []
+    assert [str(endpoint) for endpoint in memory.order(courier.config.targets, playground.clock)] == [MX, MX2]
+
+
+@pytest.mark.parametrize("ends", [19, 20, 21])
+def test_what_began_before_there_was_a_courier_ends_when_it_must(ends: float) -> None:
+    server = ModelServer(rules=[on("MAIL").silence()], extensions=("AUTH PLAIN",), users={"me": "secret"})
+    playground = Playground({MX: server})
+    playground.clock.wait_until(20)
+    courier = Courier(TargetConfig(targets=[MX], auth=Auth.forward(), insecure_auth=True))
+    credentials = Credentials("me", "secret")
+    steps = courier.transaction(Delivery.stepwise(Envelope("a@x.example"), credentials), ends=ends)
+    with pytest.raises(DeliveryFailed):
+        playground.run(steps.beginning())
+    assert playground.clock() == max(ends, 20)
+    reply = playground.run(courier.authenticating(credentials, ends + 1))
+    assert reply.code == (235 if ends >= 20 else 421)
 
 
 @pytest.mark.parametrize("secret", ["VX", "A", "Q", "5", "e"])

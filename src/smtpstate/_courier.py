@@ -14,7 +14,7 @@ from smtpstate._delivery import Delivery, Fate, tells_more
 from smtpstate._dialogue import Dialogue
 from smtpstate._endpoints import Endpoint
 from smtpstate._envelope import Envelope
-from smtpstate._errors import LocalProtocolError, RemoteProtocolError, TransportError
+from smtpstate._errors import DeadlinePassed, LocalProtocolError, RemoteProtocolError, TransportError
 from smtpstate._fates import FAILURES, NO_CREDENTIALS, fate_of_failure, unfinished
 from smtpstate._ladder import Ladder
 from smtpstate._link import Closing, Link
@@ -62,14 +62,17 @@ class Courier:
         self._trace = trace
         self._link: Link | None = None
 
-    def delivering(self, delivery: Delivery) -> Dialogue[None]:
+    def delivering(self, delivery: Delivery, ends: float | None = None) -> Dialogue[None]:
         """Return the dialogue that settles every recipient of ``delivery``.
+
+        ``ends`` is the deadline over all of it, on the adapter's clock, where it has
+        begun before: somebody may have waited for this courier.
 
         Its requests fail for the network's reasons, and the delivery says so in its
         outcomes; only what is the caller's fault comes out as an exception. Among
         that is a delivery that is under way already, of which nothing more is sent.
         """
-        return Dialogue(partial(self.run, delivery))
+        return Dialogue(partial(self.run, delivery, ends=ends))
 
     def delivering_many(self, ahead: int = 32) -> Dialogue[None]:
         """Return the dialogue that takes deliveries from the caller until there are no more.
@@ -79,12 +82,14 @@ class Courier:
         """
         return Dialogue(lambda clock: forward_many(self, ahead, clock))
 
-    def transaction(self, delivery: Delivery, declared: Message | None = None) -> Stepwise:
-        """Return a transaction that is taken step by step; see there."""
-        return Stepwise(self, delivery, declared or Message(b""))
+    def transaction(
+        self, delivery: Delivery, declared: Message | None = None, ends: float | None = None
+    ) -> Stepwise:
+        """Return a transaction that is taken step by step, by ``ends`` as above; see there."""
+        return Stepwise(self, delivery, declared or Message(b""), ends)
 
-    def authenticating(self, credentials: Credentials) -> Dialogue[Reply]:
-        """Return the dialogue that tries the sender's own credentials on a new connection.
+    def authenticating(self, credentials: Credentials, ends: float | None = None) -> Dialogue[Reply]:
+        """Return the dialogue that tries the sender's own credentials on a new connection, by ``ends`` as above.
 
         Its result is the server's reply, or a local one if none can be asked.
 
@@ -93,11 +98,12 @@ class Courier:
         """
         if self._config.auth.kind != "forward":
             raise LocalProtocolError("the target has credentials of its own, or needs none")
-        return Dialogue(lambda clock: self._authenticate(credentials, clock))
+        return Dialogue(partial(self._authenticate, credentials, ends=ends))
 
-    def _authenticate(self, credentials: Credentials, clock: Clock) -> Steps[Reply]:
+    def _authenticate(self, credentials: Credentials, clock: Clock, ends: float | None) -> Steps[Reply]:
         delivery = Delivery.stepwise(Envelope(None), credentials)
-        ends = self.end_of_delivery(clock)
+        if ends is None:
+            ends = self.end_of_delivery(clock)
         yield from self.leave()  # what an older connection was let in with may not be good any more
         worst: Fate | None = None
         for endpoint in self.untried(delivery, clock):
@@ -227,7 +233,10 @@ class Courier:
             yield from self.leave(ends)
             link = self._link = self._new_link(endpoint, clock, ends)
             delivery.on_the_way(unfinished(link, recipients))
+            late = link.overdue
             try:
+                if late:  # and nobody knows whether the endpoint could be reached
+                    raise DeadlinePassed("the deadline passed")
                 yield from open_session(link, self._config, rung, login)
             except FAILURES as failure:
                 fate = self.give_up(link, failure)
@@ -235,7 +244,7 @@ class Courier:
                 ending.take_fate(fate)
                 below = ladder.below(rung, failure.cause) if isinstance(failure, TlsBroke) else None
                 if below is None:
-                    if fate.moves == "connect":
+                    if fate.moves == "connect" and not late:
                         self._memory.failed(endpoint, clock())
                     return fate
                 delivery.tried(ending.attempt(link, clock() - begun))

@@ -53,6 +53,7 @@ class Stepwise:
         delivery: one that is ``Delivery.stepwise``; recipients of its envelope are named at once.
         declared: what is known of the message: size, whether it is 8bit, binary, or has
             UTF-8 in its header. Its content is not looked at.
+        ends: the deadline over all of it, on the adapter's clock, where it has begun before.
     """
 
     __slots__ = (
@@ -60,6 +61,7 @@ class Stepwise:
         "_courier",
         "_declared",
         "_ending",
+        "_ends",
         "_link",
         "_over",
         "_plan",
@@ -68,10 +70,13 @@ class Stepwise:
         "delivery",
     )
 
-    def __init__(self, courier: Courier, delivery: Delivery, declared: Message) -> None:
+    def __init__(
+        self, courier: Courier, delivery: Delivery, declared: Message, ends: float | None = None
+    ) -> None:
         self.delivery: Delivery = delivery  #: what is known so far
         self._courier = courier
         self._declared = declared
+        self._ends = ends
         self._link: Link | None = None
         self._plan = Plan(Reader(declared))
         self._transaction: Transaction | None = None
@@ -153,7 +158,7 @@ class Stepwise:
     def _begin(self, clock: Clock) -> Steps[None]:
         self._stepping = True
         courier, delivery = self._courier, self.delivery
-        ends = courier.end_of_delivery(clock)
+        ends = courier.end_of_delivery(clock) if self._ends is None else self._ends
         worst = NO_CREDENTIALS if courier.refuses(delivery) else None
         if worst is None:
             for endpoint in courier.untried(delivery, clock):

@@ -33,6 +33,7 @@ from adapters.runtimes import Asynchronous, Runtime
 from smtpstate import Delivery, Envelope, LocalProtocolError
 from smtpstate.testing import ModelServer, on
 from smtpstate_blocking._many import _Moving
+from smtpstate_blocking._target import _Lent
 from smtpstate_io import Backlog, Lane, Wait
 from smtpstate_testing import serve
 
@@ -293,7 +294,7 @@ def test_who_comes_while_the_target_is_being_closed_is_turned_away() -> None:
 
         def come_late() -> None:
             try:
-                with target._permit, target._connection(mails(1)[0]):
+                with _Lent(target, mails(1)[0]):
                     pass
             except LocalProtocolError as error:
                 turned_away.append(error)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from threading import Event, Lock, get_ident
+from time import monotonic
 from typing import final
+
+_DAY = 86400.0  # seconds; nobody sleeps for longer at once, since the system counts in few bits
 
 
 @final
@@ -18,6 +22,8 @@ class Gate:
 
     Args:
         permits: how many threads may be inside.
+
+    Deadlines are read on ``time.monotonic``.
     """
 
     def __init__(self, permits: int) -> None:
@@ -44,25 +50,35 @@ class Gate:
                     del self._work[thread]
 
     def __enter__(self) -> None:
+        self.enter()
+
+    def enter(self, ends: float = inf) -> bool:
+        """Enter as soon as that is possible, and return whether we are in: not so after ``ends``."""
         with self._lock:
             if self._permits:
                 self._permits -= 1
-                return
+                return True
             turn = Event()
             self._waiting.append(turn)
         try:
             for go_on in tuple(self._work.get(get_ident(), ())):
-                while not turn.is_set() and go_on():
+                while not turn.is_set() and monotonic() < ends and go_on():
                     pass
-            turn.wait()
+            while not turn.is_set() and (left := ends - monotonic()) > 0:
+                turn.wait(min(left, _DAY))
         except BaseException:  # interrupted: perhaps just when it was our turn
-            with self._lock:
-                ours = turn.is_set()
-                if not ours:
-                    self._waiting.remove(turn)
-            if ours:
+            if self._is_ours(turn):
                 self.leave()
             raise
+        return self._is_ours(turn)
+
+    def _is_ours(self, turn: Event) -> bool:
+        """Return whether our turn has come; otherwise we no longer wait for it."""
+        with self._lock:
+            ours = turn.is_set()
+            if not ours:
+                self._waiting.remove(turn)
+        return ours
 
     def enter_if_free(self) -> bool:
         """Enter if that takes no waiting, and return whether we are in."""

@@ -39,6 +39,10 @@ class Slots:
         with self._books:
             self._pool.drop(slot)
 
+    def spare(self) -> Slot[Wire]:
+        """Return a slot for whoever must not connect; see ``Pool.spare``."""
+        return self._pool.spare()
+
     def take_expired(self) -> Slot[Wire] | None:
         """Return a slot that has been idle for too long, if there is one."""
         with self._books:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, contextmanager
 from math import inf
+from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, final
 
@@ -116,15 +117,8 @@ class Target(TargetBase[Wire]):
     def run(self, delivery: Delivery) -> None:
         """Do the same for a delivery that the caller made, and can read after an interruption too."""
         self._check_open()
-        with self._permit:
-            slot = self._take(delivery)
-            try:
-                drive(slot.courier.delivering(delivery), slot.wire)
-                kept = self._keep(slot)
-            except BaseException:
-                self._slots.drop(slot)
-                raise
-            self._give(slot, kept=kept)
+        with _Lent(self, delivery) as lent:
+            drive(lent.slot.courier.delivering(delivery, lent.ends), lent.slot.wire)
 
     def deliver_many(self, deliveries: Iterable[Item], *, ahead: int = 32) -> Deliveries:
         """Hand many messages over, each begun before the ones before it are answered.
@@ -186,8 +180,9 @@ class Target(TargetBase[Wire]):
         declared = Message.declared(size=size, eight_bit=eight_bit, utf8=utf8, binary=binary)
         delivery = Delivery.stepwise(envelope, credentials)
         failure: Exception | None = None  # that leaves the connection as it is
-        with self._permit, self._connection(delivery) as slot:
-            steps = slot.courier.transaction(delivery, declared)
+        with _Lent(self, delivery) as lent:
+            slot = lent.slot
+            steps = slot.courier.transaction(delivery, declared, lent.ends)
             try:
                 drive(steps.beginning(), slot.wire)
             except DeliveryFailed as error:
@@ -215,35 +210,25 @@ class Target(TargetBase[Wire]):
         """
         self._check_open()
         delivery = Delivery.stepwise(Envelope(None), credentials)
-        with self._permit, self._connection(delivery) as slot:
-            return drive(slot.courier.authenticating(credentials), slot.wire)
+        with _Lent(self, delivery) as lent:
+            return drive(lent.slot.courier.authenticating(credentials, lent.ends), lent.slot.wire)
 
     # The connections, for whoever has a permit.
-
-    @contextmanager
-    def _connection(self, delivery: Delivery) -> Generator[Slot[Wire], None, None]:
-        slot = self._take(delivery)
-        try:
-            yield slot
-            kept = self._keep(slot)
-        except BaseException:
-            self._slots.drop(slot)
-            raise
-        self._give(slot, kept=kept)
 
     def _take(self, delivery: Delivery) -> Slot[Wire]:
         if self._over:
             raise LocalProtocolError("the target is closed")
         return self._slots.take(delivery)
 
-    def _keep(self, slot: Slot[Wire]) -> bool:
-        """Return whether the connection is to be kept; where it is not, say goodbye."""
+    def _return(self, slot: Slot[Wire]) -> None:
+        """Take back a slot whose delivery went its way, and leave those that have been idle for too long."""
         kept = self._entered and slot.courier.keeps_connection
         if not kept:
-            drive(slot.courier.leaving(), slot.wire)
-        return kept
-
-    def _give(self, slot: Slot[Wire], *, kept: bool) -> None:
+            try:
+                drive(slot.courier.leaving(), slot.wire)
+            except BaseException:
+                self._slots.drop(slot)
+                raise
         expired = self._slots.exchange(slot, kept=kept)
         while expired is not None:
             self._leave(expired)
@@ -266,3 +251,49 @@ class Target(TargetBase[Wire]):
 
     def _wire(self) -> Wire:
         return Wire(self._context_for, connect=self._connect)
+
+
+@final
+class _Lent:
+    """A permit and a slot for the time of one block; or a slot alone, if its time is over before.
+
+    Attributes:
+        slot: the slot; without a permit, nothing can be connected on its wire any more.
+        ends: the deadline over everything, which has begun with this.
+    """
+
+    __slots__ = ("_delivery", "_permitted", "_target", "ends", "slot")
+
+    def __init__(self, target: Target, delivery: Delivery) -> None:
+        self._target = target
+        self._delivery = delivery
+        timeout = target._config.transaction_timeout
+        self.ends: float | None = None if timeout is None else monotonic() + timeout
+
+    def __enter__(self) -> Self:
+        target, ends = self._target, self.ends
+        self._permitted = target._permit.enter(inf if ends is None else ends)
+        if not self._permitted:
+            self.slot = target._slots.spare()
+            return self
+        try:
+            self.slot = target._take(self._delivery)
+        except BaseException:
+            target._permit.leave()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        target, slot = self._target, self.slot
+        if not self._permitted:
+            slot.wire.close()
+            return
+        try:
+            if error is None:
+                target._return(slot)
+            else:
+                target._slots.drop(slot)
+        finally:
+            target._permit.leave()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from inspect import isawaitable
 from ssl import SSLContext
 from typing import TypeVar
@@ -99,6 +99,14 @@ class AsyncWire:
             addresses = await self._addresses(request.endpoint, request.deadline)
             await self._finish(channel.connect(request, addresses), request.deadline)
         return channel.answer
+
+    async def within(self, deadline: float, doing: Awaitable[T]) -> T:
+        """Return what ``doing`` gives, and cancel it at ``deadline``.
+
+        Raises:
+            DeadlinePassed: it was not done by then.
+        """
+        return await self._waiter.within(deadline, doing)
 
     def sources(self) -> AsyncSources:
         """Return what reads messages for a dialogue on this wire; close it with the dialogue."""

@@ -32,16 +32,20 @@ class Permits:
         self._make_event = event
         self.waiting: int = 0
 
+    def take(self) -> bool:
+        """Take a permit if that takes no waiting, and return whether that is so."""
+        free = self._free > 0
+        self._free -= free
+        return free
+
     async def __aenter__(self) -> None:
-        if self._free:
-            self._free -= 1
-        else:
-            await self._wait()
+        if not self.take():
+            await self.wait()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._give_back()
+        self.give_back()
 
     async def take_all(self) -> None:
         """Wait until nobody else has a permit, and leave none to anybody."""
@@ -49,7 +53,8 @@ class Permits:
         for _ in range(others):
             await self.__aenter__()
 
-    async def _wait(self) -> None:
+    async def wait(self) -> None:
+        """Wait for a permit, of which none is free."""
         turn = self._make_event()
         self._queue.append(turn)
         self.waiting += 1
@@ -59,12 +64,13 @@ class Permits:
             if turn in self._queue:
                 self._queue.remove(turn)
             else:  # it was this one's turn already, and is the next one's now
-                self._give_back()
+                self.give_back()
             raise
         finally:
             self.waiting -= 1
 
-    def _give_back(self) -> None:
+    def give_back(self) -> None:
+        """Give a permit back."""
         if self._queue:
             self._queue.popleft().set()
         else:

