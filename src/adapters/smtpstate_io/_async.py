@@ -87,7 +87,7 @@ class AsyncWire:
                 await self._waiter.checkpoint()
             return None
         if isinstance(request, Poll):
-            return channel.look()
+            return channel.poll()
         if isinstance(request, Handshake):
             await self._finish(channel.perform(request), request.deadline)
         elif not isinstance(request, Connect):

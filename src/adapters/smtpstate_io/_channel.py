@@ -98,6 +98,28 @@ class Channel:
                 data = self._tls.read()
         return data
 
+    def poll(self) -> bytes | None:
+        """Do the same, and look beyond what is held since it arrived before it was asked for."""
+        held = self._early is not None or self._heard is not None
+        data = self.look()
+        return data + self._since(data) if held and data else data
+
+    def _since(self, data: bytes) -> bytes:
+        """Return what has arrived after ``data`` and fits behind it; how that ended is for whoever asks next."""
+        self.receive_early()
+        early = self._early
+        if not isinstance(early, bytes) or not 0 < len(early) <= _BLOCK - len(data):
+            return b""
+        self._early = None
+        if self._tls is None:
+            return early
+        self._tls.feed(early)
+        try:
+            return self._tls.read() or b""
+        except TlsFailed as failure:
+            self._early = failure
+            return b""
+
     def send(self, request: Send) -> Iterator[Wait] | None:
         """Send what can be sent at once: None if that was all, or else whatever sends the rest.
 

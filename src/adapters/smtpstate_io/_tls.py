@@ -10,7 +10,8 @@ from smtpstate._errors import TlsFailed
 from smtpstate._requests import Negotiated
 from smtpstate_io._bindings import Bindings
 
-_RECORD = 65536  # octets asked for at once; TLS hands out at most one record, 16384 octets
+_RECORD = 16384  # octets of a record, at most (RFC 8446 §5.1)
+_BLOCK = 65536  # octets given out at once, at most
 
 
 @final
@@ -21,9 +22,10 @@ class Tls:
         TlsFailed: ``server_name`` cannot be the name of a server.
     """
 
-    __slots__ = ("_incoming", "_outgoing", "_ssl", "_verified", "negotiated")
+    __slots__ = ("_failure", "_incoming", "_outgoing", "_ssl", "_verified", "negotiated")
 
     def __init__(self, context: ssl.SSLContext, server_name: str) -> None:
+        self._failure: TlsFailed | None = None  # after which nothing can be read
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._verified = context.verify_mode == ssl.CERT_REQUIRED
@@ -70,11 +72,26 @@ class Tls:
         return self._outgoing.read()
 
     def read(self) -> bytes | None:
-        """Return plain octets, empty at the end of the stream, None if more must be fed first.
+        """Return plain octets, 65536 at most, empty at the end of the stream, None if more must be fed first.
 
         A stream that ends without TLS's own farewell ends all the same: what
         it leaves unfinished is seen in the lines themselves.
         """
+        data = self._read_record()
+        while data and len(data) <= _BLOCK - _RECORD and (self._incoming.pending or self._ssl.pending()):
+            try:
+                more = self._read_record()
+            except TlsFailed as failure:
+                self._failure = failure  # what came before it counts
+                break
+            if not more:  # which it will say again
+                break
+            data += more
+        return data
+
+    def _read_record(self) -> bytes | None:
+        if self._failure is not None:
+            raise self._failure
         try:
             return self._ssl.read(_RECORD)
         except ssl.SSLWantReadError:
