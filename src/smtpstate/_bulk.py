@@ -15,6 +15,7 @@ from smtpstate._link import Closing, Link
 from smtpstate._plan import NO_EIGHT_BIT, Plan, plan_for
 from smtpstate._reader import NotSevenBit, cause_of
 from smtpstate._requests import Clock, Give, Queue, Steps, Take
+from smtpstate._running import Running
 from smtpstate._split import next_batch
 from smtpstate._transaction import Spoiled, Transaction
 
@@ -24,49 +25,6 @@ if TYPE_CHECKING:
 
 # Of a message in another form nobody knows for how long its source lets us wait.
 _AT_HAND = (bytearray, memoryview, list, tuple, MimeMessage)
-
-
-@final
-class _Running:
-    """A delivery under way, and how it fares on the present connection."""
-
-    __slots__ = (
-        "again",
-        "begun",
-        "delivery",
-        "ending",
-        "ends",
-        "later",
-        "link",
-        "retried",
-        "spoilt",
-        "transaction",
-        "was_used",
-    )
-
-    def __init__(self, delivery: Delivery, ends: float | None, begun: float) -> None:
-        self.delivery = delivery
-        self.ends = ends
-        self.begun = begun
-        self.ending = Ending()
-        self.link: Link | None = None
-        self.transaction: Transaction | None = None
-        self.later: list[int] = []  # recipients for a further transaction
-        self.was_used = False  # the connection carried another message before, or was idle
-        self.again = False  # it is to be begun anew on a new connection
-        self.retried = False  # that has been done once
-        self.spoilt = False  # the caller's own source failed
-
-    @property
-    def done(self) -> bool:
-        return not self.again and (self.transaction is None or self.transaction.complete)
-
-    def begin_anew(self) -> None:
-        """Forget the connection, of which nothing has come."""
-        self.again = self.retried = True
-        self.transaction = self.link = None
-        self.ending = Ending()
-        self.delivery.under_way(None)
 
 
 def forward_many(courier: Courier, ahead: int, clock: Clock) -> Steps[None]:
@@ -94,7 +52,7 @@ class _Bulk:
         self._courier = courier
         self._clock = clock
         self._is_lmtp = courier.config.speaks is Protocol.LMTP
-        self._running: deque[_Running] = deque()
+        self._running: deque[Running] = deque()
         self._twice: Delivery | None = None  # taken, and still under way since it was taken before
         self._latest: Transaction | None = None  # the one that was begun last
         self._link_lost = False  # so that some may have to be begun anew
@@ -121,7 +79,7 @@ class _Bulk:
         if self._failure is not None:
             raise self._failure
 
-    def next_anew(self) -> _Running | None:
+    def next_anew(self) -> Running | None:
         """Return the oldest delivery that is to be begun anew, if there is one."""
         again = next((running for running in self._running if running.again), None)
         self._link_lost = again is not None
@@ -152,7 +110,7 @@ class _Bulk:
             self.stop(error)
             return
         ends = self._courier.end_of_delivery(self._clock)
-        running = _Running(taken, ends, self._clock())
+        running = Running(taken, ends, self._clock())
         self._running.append(running)
         yield from self.try_to_start(running)
 
@@ -186,7 +144,7 @@ class _Bulk:
             if not running.spoilt:
                 yield from Give(running.delivery)
 
-    def finish(self, running: _Running) -> Steps[None]:
+    def finish(self, running: Running) -> Steps[None]:
         """Do what remains for a delivery: further transactions, other endpoints.
 
         Raises:
@@ -212,7 +170,7 @@ class _Bulk:
                 )
         yield from self._courier.forward(delivery, self._clock, running.ends)
 
-    def try_to_start(self, running: _Running) -> Steps[None]:
+    def try_to_start(self, running: Running) -> Steps[None]:
         """Begin a delivery; what fails of the caller's own is told once the others are given back."""
         try:
             yield from self.start(running)
@@ -224,7 +182,7 @@ class _Bulk:
             if link is not None:
                 self.link_failed(link, error)
 
-    def start(self, running: _Running) -> Steps[None]:
+    def start(self, running: Running) -> Steps[None]:
         """Begin a delivery on the connection, or on a new one."""
         delivery, courier = running.delivery, self._courier
         running.again = False
@@ -275,7 +233,7 @@ class _Bulk:
         if plan.recipients:
             yield from self.speak(running, link, plan)
 
-    def speak(self, running: _Running, link: Link, plan: Plan) -> Steps[None]:
+    def speak(self, running: Running, link: Link, plan: Plan) -> Steps[None]:
         """Say envelope and message; answers may be due when this is done."""
         running.was_used = link.reused or link.transactions > 0
         link.transactions += 1
@@ -317,7 +275,7 @@ class _Bulk:
             and self._courier.may_share(link, delivery)
         )
 
-    def find_session(self, running: _Running) -> Steps[Link | None]:
+    def find_session(self, running: Running) -> Steps[Link | None]:
         """Go through the endpoints until one can be had; those that cannot are noted."""
         courier, delivery, clock = self._courier, running.delivery, self._clock
         for endpoint in courier.untried(delivery, clock):
@@ -401,7 +359,7 @@ class _Bulk:
         except Exception as error:  # of whoever watches
             self.stop(error)
 
-    def is_late(self, running: _Running, link: Link) -> bool:
+    def is_late(self, running: Running, link: Link) -> bool:
         """Return whether a deadline that passed was a delivery's own, not that of one before it."""
         return not link.overdue or running.ends is None or running.ends <= self._clock()
 
