@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -67,6 +68,22 @@ def test_a_source_that_hangs_is_cancelled_at_its_deadline(
     with pytest.raises(DeadlinePassed):
         asynchronous.drive(pull_all(hanging, SHORT))
     assert hanging.ended_with is asynchronous.cancellation
+
+
+def test_a_source_that_hides_its_cancellation_has_not_ended_the_message(asynchronous: Asynchronous) -> None:
+    async def graceful() -> AsyncIterator[bytes]:
+        yield HEAD
+        with suppress(asynchronous.cancellation):
+            await asynchronous.sleep()
+
+    with pytest.raises(DeadlinePassed):
+        asynchronous.drive(pull_all(graceful(), SHORT))
+
+    server = ModelServer()
+    with serve(server) as served:
+        delivery = asynchronous.deliver(config_of(served.endpoint, SETTINGS), ENVELOPE, Message(graceful))
+    assert statuses(delivery) == [F, F]
+    assert server.messages == []
 
 
 def test_a_source_that_never_waits_is_stopped_at_its_deadline_too(asynchronous: Asynchronous) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from ssl import SSLContext
 from typing import TypeVar, final
 
@@ -57,14 +57,24 @@ class AsyncioWaiter(Waiter):
 
     async def within(self, deadline: float, doing: Awaitable[T]) -> T:
         """Return what ``doing`` gives, and cancel it at ``deadline``."""
-        timer = asyncio.timeout_at(deadline)
+        return await _within(asyncio.timeout_at(deadline), doing)
+
+    async def bounded(
+        self, pieces: AsyncGenerator[bytes, None], deadline: float
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield what ``pieces`` yields, and cancel it at ``deadline``."""
         try:
-            async with timer:
-                return await doing
-        except TimeoutError as error:
-            if timer.expired():
-                raise DeadlinePassed("the deadline passed") from error
-            raise
+            while True:
+                timer = asyncio.timeout_at(deadline)
+                piece = await _within(timer, anext(pieces, b""))
+                # A source may hide that it was cancelled: then its end is not the message's.
+                if timer.expired():
+                    raise DeadlinePassed("the deadline passed")
+                if not piece:
+                    return
+                yield piece
+        finally:
+            await pieces.aclose()
 
     def look_up(self, host: str, port: int) -> Awaitable[Iterable[AddressInfo]]:
         """Return what ``getaddrinfo`` finds for stream sockets."""
@@ -154,6 +164,16 @@ class Wire(AsyncWire):
         connect: Callable[[Endpoint], object] | None = None,
     ) -> None:
         super().__init__(context_for, AsyncioWaiter, connect)
+
+
+async def _within(timer: asyncio.Timeout, doing: Awaitable[T]) -> T:
+    try:
+        async with timer:
+            return await doing
+    except TimeoutError as error:
+        if timer.expired():
+            raise DeadlinePassed("the deadline passed") from error
+        raise
 
 
 def _wake(ready: asyncio.Future[None]) -> None:

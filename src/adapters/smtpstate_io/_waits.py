@@ -64,7 +64,13 @@ class Waiter(ABC):
             DeadlinePassed: it was not at its end by then.
         """
         try:
-            while piece := await self.within(deadline, anext(pieces, b"")):
+            while True:
+                piece = await self.within(deadline, anext(pieces, b""))
+                # A source may hide that it was cancelled: then its end is not the message's.
+                if self.clock() >= deadline:
+                    raise DeadlinePassed("the deadline passed")
+                if not piece:
+                    return
                 yield piece
         finally:
             await pieces.aclose()
