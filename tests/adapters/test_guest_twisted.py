@@ -287,6 +287,22 @@ def test_a_deadline_passes_where_a_name_is_looked_up_for_long(
     assert {str(outcome.error) for outcome in done.outcomes} == {"the look-up of mx.example took too long"}
 
 
+@pytest.mark.parametrize("hides", [False, True])
+def test_a_deadline_passes_where_a_source_has_no_more_to_give(loop: Loop, hides: bool) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield SHORT
+        with suppress(*[CancelledError] * hides):
+            await never()
+
+    server = ModelServer()
+    with serve(server) as served:
+        config = config_of(served.endpoint, "transaction_timeout 500ms")
+        done = loop.deliver(config, ENVELOPE, Message(pieces))
+    assert {type(outcome.error) for outcome in done.outcomes} == {DeadlinePassed}
+    assert statuses(done) == [F, F]
+    assert server.messages == []
+
+
 def test_a_look_up_can_be_cancelled(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(twisted_adapter, "deferToThreadPool", never)
     made = delivery()
