@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpstate._errors import RemoteProtocolError
+from smtpstate._errors import LocalProtocolError, RemoteProtocolError
 from smtpstate._limits import Limits
 from smtpstate._replies import Reply
 from smtpstate._reply_parser import ReplyParser
@@ -134,6 +134,49 @@ def test_octets_are_held_from_the_first_one_to_the_end_of_the_reply() -> None:
     assert parser.next() is None
     assert parser.holds_octets  # half a reply is no silence
     assert parser.unread == 0
+
+
+def test_octets_may_come_in_a_bytearray() -> None:
+    wire = b"250-a\r\n250 b\r\n"
+    kind: Any = bytearray  # whatever the signature says, it is what some transports read into
+    assert parsed([kind(wire)]) == parsed(map(kind, octets(wire))) == parsed([wire])
+
+
+@pytest.mark.parametrize("wire", [b"250 2.1.5 Ok\r", b"354-go\xff\x00\r", b"334 " + b"x" * 4091])
+def test_octets_of_a_line_that_goes_well_need_no_look_one_by_one(wire: bytes) -> None:
+    parser = ReplyParser(Limits())
+    for octet in octets(b"250 a\r\n"):
+        parser.feed(octet)
+    assert (parser.idle, parser.next(), parser.idle) == (False, Reply(250, (b"a",)), True)
+    for octet in octets(wire):
+        parser.feed(octet)
+        assert parser.idle
+    parser.feed(b"\n")
+    assert not parser.idle
+
+
+@pytest.mark.parametrize(
+    "wire", [b"1", b"6", b"2a", b"25a", b"2\n", b"250a", b"250\r", b"250\n", b"25 ", b"\r", b"\n"]
+)
+def test_an_octet_that_others_do_not_begin_with_is_looked_at_once_it_comes(wire: bytes) -> None:
+    parser = ReplyParser(Limits())
+    idle: list[bool] = []
+    for octet in octets(wire):
+        parser.feed(octet)
+        idle.append(parser.idle)
+    assert idle == [True] * (len(wire) - 1) + [False]
+
+
+@pytest.mark.parametrize("unread", [1, 3, 4, 8, 9])
+def test_no_octet_is_taken_beyond_those_that_may_be_unread(unread: int) -> None:
+    parser = ReplyParser(Limits(unread=unread))
+    for octet in octets(b"250 2.1.5 "[: unread + 1]):
+        parser.feed(octet)
+        assert parser.next() is None
+    for octet in (b"x", b"\n"):
+        with pytest.raises(LocalProtocolError):
+            parser.feed(octet)
+    assert parser.unread == unread + 1
 
 
 # What is none.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from typing import final
+from collections.abc import Mapping
+from typing import TypeAlias, final
 
 from smtpstate._errors import LocalProtocolError, RemoteProtocolError
 from smtpstate._limits import Limits
@@ -13,9 +13,16 @@ from smtpstate._replies import Reply
 _COMMON = 128  # octets
 _START = 5  # octets of a line that say whether it can be one: a code, and a blank or the line's end
 _MOST_KNOWN = 64  # lines
-# What nearly every reply begins with, as far as that has come; 334 has a limit of its own.
-_BEGINNING = re.compile(rb"[2-5][0-9]{0,2}")
-_BEGUN = re.compile(rb"(?!334)[2-5][0-9]{2}[ -]")
+
+# Octets that need no look when they come one by one, and which of them may come after each.
+# They are what nearly every reply of one line is made of, as far as its end.
+_Fine: TypeAlias = Mapping[bytes, "_Fine"]
+_NONE: _Fine = {}
+_TEXT: dict[bytes, _Fine] = {}
+_TEXT.update((bytes([octet]), _TEXT) for octet in range(256) if octet != 0x0A)
+_DIGITS = [b"%d" % digit for digit in range(10)]
+_SEPARATOR: _Fine = {b" ": _TEXT, b"-": _TEXT}
+_CODE: _Fine = dict.fromkeys(_DIGITS[2:6], dict.fromkeys(_DIGITS, dict.fromkeys(_DIGITS, _SEPARATOR)))
 
 
 @final
@@ -31,6 +38,7 @@ class ReplyParser:
         "_buffer",
         "_code",
         "_failure",
+        "_fine",
         "_fits",
         "_known",
         "_limits",
@@ -47,10 +55,12 @@ class ReplyParser:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._most_unread = limits.unread
-        self._short = min(limits.reply_line, limits.reply) - 1  # a line that can still have its end
+        # Octets of any line that can still have its end, and that may stay unread.
+        self._short = min(limits.reply_line, limits.challenge_line, limits.reply, limits.unread) - 1
         self._buffer = bytearray()
         self._whole: list[bytes] = []  # lines that have come, without their LF, the next one last
-        self._fits = 0  # octets up to which a line without its end needs no further look
+        self._fine = _CODE  # octets that need no look; none unless ``idle``
+        self._fits = self._short  # octets in all up to which that is so
         self._code: bytes = b""  # of the reply under way
         self._lines: list[bytes] = []
         self._size = 0  # octets of the reply under way
@@ -66,12 +76,20 @@ class ReplyParser:
         Raises:
             LocalProtocolError: much was given before, and is not taken out yet.
         """
+        # A bytearray cannot be looked up.
+        after = self._fine.get(data) if type(data) is bytes else None
+        if after is not None and self.received < self._fits:
+            self._fine = after
+            self.received += 1
+            self._buffer += data
+            return
         if self.received - self.taken > self._most_unread:
             raise LocalProtocolError("call next_event until it returns NEED_DATA before giving more")
         self.received += len(data)
         self._buffer += data
-        if self.idle and (b"\n" in data or len(self._buffer) > self._fits):
-            self.idle = not self._lines and _BEGINNING.fullmatch(self._buffer) is not None
+        if self._fine is not _TEXT or self.received > self._fits or data.find(b"\n") >= 0:
+            self.idle = False
+            self._fine = _NONE
 
     @property
     def unread(self) -> int:
@@ -102,8 +120,8 @@ class ReplyParser:
                     if reply is None:
                         reply = self._read(line)
                     if reply is not None:
-                        self.idle = self.taken == self.received
-                        self._fits = 0  # the next line may be anything
+                        if self.taken == self.received:
+                            self.idle, self._fine, self._fits = True, _CODE, self.received + self._short
                         return reply
                 self._find_lines()
         except RemoteProtocolError as failure:
@@ -122,7 +140,8 @@ class ReplyParser:
             lines.pop()
             skipped += 1
         self.taken += skipped * (len(line) + 1)
-        self.idle = self.taken == self.received
+        if self.taken == self.received:
+            self.idle, self._fine, self._fits = True, _CODE, self.received + self._short
         return skipped
 
     def _find_lines(self) -> None:
@@ -135,14 +154,10 @@ class ReplyParser:
             del buffer[: end + 1]
             return
         self.idle = True
-        self._fits = 0
-        if not self._lines and len(buffer) < self._short and _BEGUN.match(buffer):
-            self._fits = self._short
-        else:
-            # The line end is still to come, and the shortest line is a code and its end.
-            most = self._check(buffer, max(len(buffer) + 1, 4))
-            if len(buffer) >= _START:
-                self._fits = most - 1
+        # The line end is still to come, and the shortest line is a code and its end.
+        most = self._check(buffer, max(len(buffer) + 1, 4))
+        if len(buffer) >= _START:
+            self._fine, self._fits = _TEXT, self.taken + min(most - 1, self._most_unread)
 
     def _read(self, line: bytes) -> Reply | None:
         """Take a line without its LF, and return the reply that it ends, if it ends one."""
