@@ -227,7 +227,7 @@ class Connection:
         row = self._machine.send(TlsStarted)
         if self._parser.holds_octets:
             raise self._failed(_injected())
-        self._machine.answered(TlsStarted, row, 2, outstanding=False)
+        self._machine.answered(TlsStarted, row, 2, 0)
         self.capabilities = Capabilities()
 
     def _too_early(self, command: Command) -> LocalProtocolError:
@@ -244,7 +244,7 @@ class Connection:
         wire = self._encoder.finish()
         if self._each_answered and not self._accepted:
             # RFC 2033 §4.2: one reply for each accepted recipient, and there is none
-            self._machine.answered(EndOfContent, row, 2, outstanding=False)
+            self._machine.answered(EndOfContent, row, 2, 0)
         else:
             self._pend(command, EndOfContent, row, 3)
         return wire
@@ -294,20 +294,22 @@ class Connection:
             code, pending = reply.code, self._pending
             if code == 421:
                 return self._closing(reply)
-            if not pending or began < pending[0][4]:
+            if not pending:
                 return self._unasked(reply)
-            command, kind, row, octets, _ = pending[0]
+            command, kind, row, octets, received = pending[0]
+            if began < received:
+                return self._unasked(reply)
             digit = code // 100
             if digit == 3 or (digit == 2 and kind in POSITIVE):
                 check_answer(kind, reply)
             if self._accepted and kind in _FINAL:
                 return self._delivered(command, reply)
-            if isinstance(command, Rcpts):
+            if type(command) is Rcpts:
                 return self._run_answered(command, row, reply)
             pending.popleft()
             self.outstanding -= 1
             self.outstanding_octets -= octets
-            self._machine.answered(kind, row, digit, outstanding=bool(pending))
+            self._machine.answered(kind, row, digit, self.outstanding)
             if kind in _WATCHED:
                 if kind in _HELLOS:
                     return self._introduced(command, reply)
@@ -358,7 +360,7 @@ class Connection:
         _, kind, row, octets, _ = self._pending.popleft()
         self.outstanding -= 1
         self.outstanding_octets -= octets
-        self._machine.answered(kind, row, reply.digit, outstanding=bool(self._pending))
+        self._machine.answered(kind, row, reply.digit, self.outstanding)
 
     def _introduced(self, command: Command, reply: Reply) -> Event:
         if reply.digit != 2:
@@ -380,7 +382,7 @@ class Connection:
             self._answered = 0
             self._pending.popleft()
             self.outstanding -= 1
-        self._machine.answered(Rcpt, row, reply.code // 100, outstanding=bool(self._pending))
+        self._machine.answered(Rcpt, row, reply.code // 100, self.outstanding)
         if self._each_answered and reply.code // 100 == 2:
             self._accepted.append((run, start, stop))
         return RecipientsAnswered(reply, run, count)

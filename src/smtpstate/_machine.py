@@ -193,8 +193,8 @@ class Machine:
             raise LocalProtocolError(f"cannot send {kind.verb} a second time")
         return row
 
-    def answered(self, kind: type[Command], row: Row, digit: int, *, outstanding: bool) -> None:
-        """Advance ``state`` by the reply to a command that was sent under ``row``."""
+    def answered(self, kind: type[Command], row: Row, digit: int, outstanding: int) -> None:
+        """Advance ``state`` by the reply to a command that was sent under ``row``; so many are to come yet."""
         state = self.state = row.get(digit, self.state)
         if digit == 2 and kind in _EFFECTS:
             _EFFECTS[kind](self._spent)
