@@ -7,13 +7,29 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 import pytest
 
-from smtpstate import Courier, Delivery, Dialogue, Envelope, Status, TargetConfig
+import smtpstate
+from smtpstate import (
+    Connection,
+    Courier,
+    Delivery,
+    Dialogue,
+    Ehlo,
+    Envelope,
+    Mail,
+    Rcpt,
+    Status,
+    TargetConfig,
+)
+from smtpstate._events import NEED_DATA
 from smtpstate._requests import Connect, Connected, Give, Poll, Queue, Receive, Request, Send, Take
 
+SOURCE = f"{Path(smtpstate.__file__).parent}/"
 MESSAGE = b"Subject: x\r\n\r\n" + b"0123456789abcdef0123456789abcdef0123456789abcdef\r\n" * 20
 OK = b"250 2.0.0 Ok\r\n"
 
@@ -75,21 +91,25 @@ def delivery(recipients: int) -> Delivery:
     return Delivery(Envelope("a@x.example", [f"r{n}@y.example" for n in range(recipients)]), MESSAGE)
 
 
-def calls_of(work: Dialogue[None], server: Canned) -> int:
+def calls_of(work: Callable[[], object]) -> int:
     """Return how many Python functions of smtpstate are called, generators resumed included."""
     calls = 0
 
     def count(frame: FrameType, event: str, argument: object) -> None:
         nonlocal calls
-        calls += event == "call" and "/smtpstate/" in frame.f_code.co_filename
+        calls += event == "call" and frame.f_code.co_filename.startswith(SOURCE)
 
     before = sys.getprofile()
     sys.setprofile(count)
     try:
-        server.drive(work)
+        work()
     finally:
         sys.setprofile(before)
     return calls
+
+
+def calls_to_drive(work: Dialogue[None], server: Canned) -> int:
+    return calls_of(lambda: server.drive(work))
 
 
 def warmed(*offers: bytes) -> tuple[Canned, Courier]:
@@ -136,23 +156,55 @@ def test_queued_messages_share_their_flights() -> None:
 @pytest.mark.parametrize(("offers", "most"), [((b"PIPELINING",), 217), ((b"PIPELINING", b"CHUNKING"), 213)])
 def test_a_message_takes_no_more_calls_than_this(offers: tuple[bytes, ...], most: int) -> None:
     server, courier = warmed(*offers)
-    assert calls_of(courier.delivering(delivery(1)), server) <= most
+    assert calls_to_drive(courier.delivering(delivery(1)), server) <= most
 
 
 def test_a_recipient_takes_no_more_calls_than_this() -> None:
     server, courier = warmed(b"PIPELINING")
-    few = calls_of(courier.delivering(delivery(100)), server)
-    many = calls_of(courier.delivering(delivery(1100)), server)
+    few = calls_to_drive(courier.delivering(delivery(100)), server)
+    many = calls_to_drive(courier.delivering(delivery(1100)), server)
     assert (many - few) / 1000 <= 1.4
 
 
 def test_a_queued_message_takes_no_more_calls_than_this() -> None:
     server, courier = warmed(b"PIPELINING", b"CHUNKING")
     server.queue = [delivery(1) for _ in range(10)]
-    few = calls_of(courier.delivering_many(), server)
+    few = calls_to_drive(courier.delivering_many(), server)
     server.queue = [delivery(1) for _ in range(60)]
-    many = calls_of(courier.delivering_many(), server)
+    many = calls_to_drive(courier.delivering_many(), server)
     assert (many - few) / 50 <= 188
+
+
+def take_in(connection: Connection, pieces: list[bytes]) -> None:
+    for piece in pieces:
+        connection.receive_data(piece)
+        while connection.next_event() is not NEED_DATA:
+            pass
+
+
+def transaction(recipients: int) -> Connection:
+    """Return a connection that awaits the reply to MAIL, and one for each recipient."""
+    connection = Connection()
+    take_in(connection, [b"220 mx\r\n"])
+    connection.send(Ehlo("x.example"))
+    take_in(connection, [b"250-mx\r\n250 PIPELINING\r\n"])
+    connection.send(Mail("a@x.example"))
+    for _ in range(recipients):
+        connection.send(Rcpt("b@y.example"))
+    return connection
+
+
+def test_an_octet_that_comes_on_its_own_takes_no_more_calls_than_this() -> None:
+    connection = transaction(1)
+    take_in(connection, [OK])
+    before_the_end = [bytes([octet]) for octet in OK[:-1]]
+    assert calls_of(lambda: take_in(connection, before_the_end)) <= 3 * len(before_the_end)
+
+
+def test_a_reply_among_others_takes_no_more_calls_than_this() -> None:
+    connection = transaction(100)
+    take_in(connection, [OK])
+    assert calls_of(lambda: take_in(connection, [OK * 100])) <= 404
 
 
 def test_nothing_is_made_for_a_trace_that_nobody_watches() -> None:
