@@ -555,6 +555,18 @@ def test_what_an_earlier_run_has_read_is_not_put_before_the_message(
     assert [stored.content for stored in server.messages] == received
 
 
+def test_a_message_that_could_not_be_copied_is_not_taken_for_an_empty_one() -> None:
+    view = memoryview(b"Subject: hello\r\n")
+    delivery = Delivery(Envelope("a@x.example", ["b@y.example"]), view)
+    view.release()
+    server = ModelServer()
+    for target in (MX, MX2):
+        config = TargetConfig(targets=[target])
+        with pytest.raises(ValueError, match="released"):
+            Playground({target: server}).run(forwarding(delivery, config))
+    assert server.messages == []
+
+
 def test_a_message_whose_time_is_up_is_not_ended() -> None:
     server = ModelServer()
     playground = Playground({MX: server})

@@ -174,8 +174,8 @@ class Reader:
     def _prepare(self, octets: int) -> Steps[None]:
         """Have so many octets at hand, or all that are left."""
         if not self._opened:
-            self._opened = True
             self._open()
+            self._opened = True
         at_hand = len(self._held) - self._at
         if self._source is None or at_hand >= octets:
             return
