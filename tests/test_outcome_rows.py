@@ -213,6 +213,19 @@ def test_354_although_nobody_stands_is_ended_by_a_lone_dot(protocol: str, refuse
     assert "C: ." in played.playground.transcript
 
 
+@PROTOCOLS
+def test_after_a_lone_dot_those_who_wait_for_their_turn_have_it_on_a_new_connection(protocol: str) -> None:
+    rules = [on("RCPT", "b@y.example").reply(550, "no"), on("DATA", connection=1).reply(354, "go ahead")]
+    if protocol == "smtp":
+        rules.append(on("message", connection=1).reply(554, "no valid recipients"))
+    offers = ("PIPELINING", "LIMITS RCPTMAX=1")
+    recipients = ["b@y.example", "c@y.example", "d@y.example"]
+    played = play(rules, recipients, protocol=protocol, extensions=offers, correct=False)
+    assert (played.statuses, played.codes) == ([R, D, D], [550, 250, 250])
+    assert len(played.server.connections) == 2
+    assert played.quit
+
+
 def test_a_lone_dot_is_waited_for_no_longer_than_command_timeout() -> None:
     rules = [on("RCPT").reply(550, "no"), on("DATA").reply(354, "go ahead"), on("message").silence()]
     played = play(rules, extensions=PIPELINING, correct=False, command_timeout=7, submission_timeout=99)

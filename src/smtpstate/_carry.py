@@ -114,10 +114,10 @@ def carry(
         waiting = again + later
         if not waiting:
             return waiting
-        if not link.usable:
+        if not link.usable and ending.bad:
             settle_waiting(delivery, waiting, link, ending)
             return []
-        if link.spent:
+        if link.spent or not link.usable:  # such as after a message that nobody stood for
             return waiting
 
 
