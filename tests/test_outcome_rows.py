@@ -233,6 +233,19 @@ def test_a_lone_dot_is_waited_for_no_longer_than_command_timeout() -> None:
     assert played.playground.clock() == 7
 
 
+@pytest.mark.parametrize("recipients", [["b@y.example"], ["b@y.example", "c@y.example"]])
+def test_lmtp_that_takes_recipients_and_a_chunk_after_refusing_mail_delivers_to_nobody(
+    recipients: list[str],
+) -> None:
+    rules = [
+        on("MAIL").reply(550, "no"),
+        on("RCPT").reply(250, "ok"),
+        on("BDAT").say(b"250 ok\r\n" * len(recipients)),
+    ]
+    played = play(rules, recipients, protocol="lmtp", extensions=CHUNKING, correct=False)
+    assert (set(played.statuses), set(played.codes), set(played.phases)) == ({R}, {550}, {"mail"})
+
+
 # The message.
 
 BIG = b"Subject: big\r\n\r\n" + (b"x" * 76 + b"\r\n") * 4000

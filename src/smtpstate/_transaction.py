@@ -253,7 +253,8 @@ class Transaction:
             return
         first = self._answered
         self._answered += event.count
-        self._accepted += range(first, self._answered)  # which is of no account where MAIL was refused
+        if not self.refused:
+            self._accepted += range(first, self._answered)
 
     def hear_data(self, event: Answered) -> None:
         """Take DATA's answer."""
